@@ -1,0 +1,301 @@
+"""The nouns of GR2 on disk: each has `load(folder)` and `save(folder)`. Tables are Parquet, prose is JSONL."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import load_file, save_file
+
+from gr2.errors import UserError
+from gr2.record import digest_json, read_json, write_json
+from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Timeline, Trace
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """The catalogue and every user's timeline. Written by s01_corpus."""
+
+    items: tuple[Item, ...]
+    timelines: tuple[Timeline, ...]
+
+    @cached_property
+    def row(self) -> dict[str, int]:
+        """item id -> row in `items`, in embeddings and in codes."""
+        return {item.item_id: i for i, item in enumerate(self.items)}
+
+    @cached_property
+    def by_user(self) -> dict[str, Timeline]:
+        return {t.user_id: t for t in self.timelines}
+
+    def train_sequences(self) -> list[tuple[str, ...]]:
+        """Each user's training events, oldest first, in the order of `timelines`: all that anything may learn from."""
+        return [tuple(i for i, s in zip(t.item_ids, t.splits, strict=True) if s is Split.TRAIN) for t in self.timelines]
+
+    def save(self, folder: Path) -> None:
+        pl.DataFrame(
+            [asdict(item) for item in self.items],
+            schema={
+                "item_id": pl.String,
+                "title": pl.String,
+                "categories": pl.List(pl.String),
+                "year": pl.Int64,
+                "brand": pl.String,
+            },
+        ).write_parquet(folder / "items.parquet")
+        pl.DataFrame(
+            [
+                (t.user_id, position, item_id, time, split.value)
+                for t in self.timelines
+                for position, (item_id, time, split) in enumerate(zip(t.item_ids, t.times, t.splits, strict=True))
+            ],
+            schema={
+                "user_id": pl.String,
+                "position": pl.Int64,
+                "item_id": pl.String,
+                "time": pl.Int64,
+                "split": pl.String,
+            },
+            orient="row",
+        ).write_parquet(folder / "events.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Corpus":
+        items = tuple(
+            Item(**{**row, "categories": tuple(row["categories"])})
+            for row in _read_table(folder / "items.parquet").iter_rows(named=True)
+        )
+        timelines = tuple(
+            Timeline(
+                user_id=user_id,
+                item_ids=tuple(item_ids),
+                times=tuple(times),
+                splits=tuple(Split(s) for s in splits),
+            )
+            for user_id, item_ids, times, splits in _read_table(folder / "events.parquet")
+            .group_by("user_id", maintain_order=True)
+            .agg("item_id", "time", "split")
+            .iter_rows()
+        )
+        return cls(items=items, timelines=timelines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticIds:
+    """A unique semantic id for every item of a catalogue. Written by s02_sids."""
+
+    item_ids: tuple[str, ...]
+    codes: np.ndarray
+    """(N, L) int64."""
+    codebook_sizes: tuple[int, ...]
+    """Number of codes of each of the L levels."""
+    codebooks: tuple[np.ndarray, ...]
+    """One (codebook size, D) float32 a level."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Names this assignment; a checkpoint that carries another digest is refused."""
+        return digest_json([list(self.item_ids), self.codes.tolist(), list(self.codebook_sizes)])
+
+    @cached_property
+    def of(self) -> dict[str, SemanticId]:
+        """item id -> semantic id."""
+        return {
+            i: SemanticId(codes=tuple(int(c) for c in row)) for i, row in zip(self.item_ids, self.codes, strict=True)
+        }
+
+    @cached_property
+    def item_of(self) -> dict[tuple[int, ...], str]:
+        """codes -> item id."""
+        return {sid.codes: item_id for item_id, sid in self.of.items()}
+
+    def save(self, folder: Path) -> None:
+        pl.DataFrame({"item_id": list(self.item_ids), "codes": self.codes.tolist()}).write_parquet(
+            folder / "ids.parquet"
+        )
+        save_file({f"level_{i}": c for i, c in enumerate(self.codebooks)}, folder / "codebooks.safetensors")
+        write_json(folder / "sids.json", {"digest": self.digest, "codebook_sizes": list(self.codebook_sizes)})
+
+    @classmethod
+    def load(cls, folder: Path) -> "SemanticIds":
+        meta = read_json(folder / "sids.json")
+        table = _read_table(folder / "ids.parquet")
+        try:
+            books = load_file(folder / "codebooks.safetensors")
+        except Exception as error:
+            raise UserError(f"{folder / 'codebooks.safetensors'}: unreadable ({error}); run s02_sids again") from None
+        ids = cls(
+            item_ids=tuple(table["item_id"]),
+            codes=np.array(table["codes"].to_list(), dtype=np.int64),
+            codebook_sizes=tuple(meta["codebook_sizes"]),
+            codebooks=tuple(books[f"level_{i}"] for i in range(len(books))),
+        )
+        if ids.digest != meta["digest"]:
+            raise UserError(f"{folder}: ids.parquet is not the one sids.json was written with; run s02_sids again")
+        return ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slates:
+    """Slates of all splits. Written by s04_slates."""
+
+    slates: tuple[Slate, ...]
+
+    @cached_property
+    def by_id(self) -> dict[str, Slate]:
+        return {s.slate_id: s for s in self.slates}
+
+    def split(self, split: Split) -> tuple[Slate, ...]:
+        return tuple(s for s in self.slates if s.split is split)
+
+    def save(self, folder: Path) -> None:
+        pl.DataFrame(
+            [{**asdict(s), "split": s.split.value} for s in self.slates],
+            schema={
+                "slate_id": pl.String,
+                "user_id": pl.String,
+                "split": pl.String,
+                "time": pl.Int64,
+                "history": pl.List(pl.String),
+                "candidates": pl.List(pl.String),
+                "scores": pl.List(pl.Float64),
+                "gains": pl.List(pl.Int64),
+            },
+        ).write_parquet(folder / "slates.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Slates":
+        return cls(
+            slates=tuple(
+                Slate(
+                    slate_id=row["slate_id"],
+                    user_id=row["user_id"],
+                    split=Split(row["split"]),
+                    time=row["time"],
+                    history=tuple(row["history"]),
+                    candidates=tuple(row["candidates"]),
+                    scores=tuple(row["scores"]),
+                    gains=tuple(row["gains"]),
+                )
+                for row in _read_table(folder / "slates.parquet").iter_rows(named=True)
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """A teacher's traces, kept and refused. Written by s05_traces."""
+
+    traces: tuple[Trace, ...]
+
+    def kept(self) -> tuple[Trace, ...]:
+        return tuple(t for t in self.traces if t.kept)
+
+    def save(self, folder: Path) -> None:
+        lines = [json.dumps(asdict(t), ensure_ascii=False) for t in self.traces]
+        (folder / "traces.jsonl").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Traces":
+        return cls(
+            traces=tuple(Trace(**{**row, "order": tuple(row["order"])}) for row in _read_jsonl(folder / "traces.jsonl"))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rankings:
+    """What one ranker says of many slates. Written by s12_evaluate, one folder a ranker."""
+
+    ranker: str
+    rankings: tuple[Ranking, ...]
+
+    def save(self, folder: Path) -> None:
+        pl.DataFrame(
+            [{**asdict(r), "order": list(r.order), "status": r.status.value} for r in self.rankings],
+            schema={"slate_id": pl.String, "order": pl.List(pl.Int64), "status": pl.String, "thought": pl.String},
+        ).write_parquet(folder / "rankings.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Rankings":
+        return cls(
+            ranker=folder.name,
+            rankings=tuple(
+                Ranking(
+                    slate_id=row["slate_id"],
+                    order=tuple(row["order"]),
+                    status=AnswerStatus(row["status"]),
+                    thought=row["thought"],
+                )
+                for row in _read_table(folder / "rankings.parquet").iter_rows(named=True)
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricValue:
+    """One metric of one ranker on n slates or events."""
+
+    value: float
+    low: float
+    high: float
+    """95 % interval."""
+    n: int
+    p_incoming: float | None = None
+    """Paired two-sided p against the incoming order; None for the incoming order itself."""
+    p_best_legacy: float | None = None
+    """Paired two-sided p against the best legacy re-ranker (chosen on validation); None for that one itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The table of s12_evaluate: protocol -> ranker -> metric -> value.
+
+    Protocols: `given_target` (slates that hold the target; P1's) and `end_to_end` (every held-out event;
+    an event whose target was not retrieved counts 0).
+    """
+
+    n_slates: int
+    n_events: int
+    best_legacy: str
+    table: dict[str, dict[str, dict[str, MetricValue]]]
+    probes: dict[str, dict[str, float]] = field(default_factory=dict)
+    """ranker -> probe name -> value."""
+
+    def save(self, folder: Path) -> None:
+        write_json(folder / "summary.json", asdict(self))
+
+    @classmethod
+    def load(cls, folder: Path) -> "Scores":
+        raw = read_json(folder / "summary.json")
+        raw["table"] = {
+            protocol: {
+                ranker: {metric: MetricValue(**value) for metric, value in row.items()}
+                for ranker, row in rankers.items()
+            }
+            for protocol, rankers in raw["table"].items()
+        }
+        return cls(**raw)
+
+
+def check_same_catalogue(ids: SemanticIds, items: Sequence[Item], where: Path) -> None:
+    """Raises UserError when `ids` does not cover exactly `items`."""
+    if set(ids.item_ids) != {item.item_id for item in items}:
+        raise UserError(f"{where}: its semantic ids are another catalogue's; run s02_sids again")

@@ -1,0 +1,155 @@
+"""Provenance of a run folder: a stage is written aside, then renamed, so that existing means complete.
+
+A run is `runs/<name>/01_corpus ... 12_evaluate`. While stage `05_traces` works, its folder is
+`05_traces.partial`; it holds the training checkpoints from which an interrupted stage goes on. When
+the stage is done, `record.json` is written and the folder renamed. (ours)
+"""
+
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gr2.errors import UserError
+
+RECORD = "record.json"
+METRICS = "metrics.jsonl"
+
+
+def digest_bytes(data: bytes) -> str:
+    """First 16 hex digits of SHA-256."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def digest_json(value: Any) -> str:
+    """Digest of a JSON-able value, blind to the order of keys."""
+    return digest_bytes(json.dumps(value, sort_keys=True, default=str).encode())
+
+
+def digest_folder(folder: Path) -> str:
+    """Digest of every file's name and bytes below `folder`, but for the record and the metrics."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (RECORD, METRICS)):
+        total.update(str(path.relative_to(folder)).encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                total.update(block)
+    return total.hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write aside, then rename: a crash leaves the old file or the new one, never half."""
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    os.replace(aside, path)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError when the file is absent or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path}: line {error.lineno}: not JSON ({error.msg}); delete the folder and run again"
+        ) from None
+
+
+@dataclass
+class StageFolder:
+    """The folder a stage is writing, with a place for its metrics and counts."""
+
+    path: Path
+    resumed: bool
+    """True when an earlier, interrupted try with the same config and inputs left work here."""
+    counts: dict[str, Any] = field(default_factory=dict)
+    """What goes into record.json under `counts`."""
+
+    def metric(self, **values: Any) -> None:
+        """Append one line to metrics.jsonl, for example `metric(step=10, loss=2.5)`."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; empty when the stage wrote none. The last of equal `step`s and `phase`s wins."""
+    path = folder / METRICS
+    if not path.exists():
+        return []
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    latest = {(row.get("phase"), row.get("step", i)): row for i, row in enumerate(rows)}
+    return list(latest.values())
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / RECORD).exists()
+
+
+def key_of(config: Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """What a stage's result depends on: its config and the digests of the folders it reads."""
+    digests = {}
+    for name, folder in inputs.items():
+        if not is_complete(folder):
+            raise UserError(f"{folder}: not complete; run the stage that writes it first (`gr2` lists them)")
+        digests[name] = read_json(folder / RECORD)["digest"]
+    return {"config": json.loads(json.dumps(dict(config), default=str)), "inputs": digests}
+
+
+@contextmanager
+def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, Path]) -> Iterator[StageFolder]:
+    """Write a stage: yields the folder aside, and renames it when the block ends without an error.
+
+    What an interrupted try left is kept when config and inputs are the same, and thrown away otherwise.
+    """
+    key = key_of(config, inputs)
+    aside = folder.with_name(folder.name + ".partial")
+    key_file = aside / "key.json"
+    resumed = key_file.exists() and read_json(key_file) == key
+    if aside.exists() and not resumed:
+        shutil.rmtree(aside)
+    aside.mkdir(parents=True, exist_ok=True)
+    write_json(key_file, key)
+    work = StageFolder(path=aside, resumed=resumed)
+    start = time.time()
+    yield work
+    key_file.unlink()
+    write_json(
+        aside / RECORD,
+        {
+            **key,
+            "digest": digest_folder(aside),
+            "counts": work.counts,
+            "seconds": round(time.time() - start, 2),
+            "resumed": resumed,
+            "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "git_commit": git_commit(),
+            "device": f"{platform.machine()}, {os.cpu_count()} cores",
+            "versions": {p: version(p) for p in ("gr2", "torch", "transformers", "trl", "lightgbm", "scikit-learn")},
+        },
+    )
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(aside, folder)
+
+
+def git_commit() -> str | None:
+    """The commit of the code, or None outside a checkout."""
+    try:
+        here = Path(__file__).parent
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
