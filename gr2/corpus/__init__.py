@@ -1,0 +1,1 @@
+"""Raw logs -> items and timelines: readers and splits."""

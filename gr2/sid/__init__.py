@@ -1,0 +1,1 @@
+"""Item text and co-visitation -> vectors -> residual codes -> unique, spelled semantic ids."""

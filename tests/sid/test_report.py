@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from gr2.sid.report import alone_share, perplexity, purity, sid_report
+from gr2.types import Item
+
+
+def test_alone_share():
+    assert alone_share(np.array([[0, 1], [0, 1], [0, 2], [1, 1]])) == 2 / 4
+
+
+def test_perplexity():
+    assert perplexity(np.array([0, 1, 2, 3]), 4) == pytest.approx(4)
+    assert perplexity(np.array([2, 2, 2]), 4) == pytest.approx(1)
+    assert perplexity(np.array([0, 0, 1, 1]), 8) == pytest.approx(2)
+
+
+def test_purity_counts_shared_groups_and_leaves_out_what_most_items_carry():
+    # "film" is carried by all. Group 0: two of three are war; group 1: one of two is love; group 2 is alone.
+    categories = [("film", "war"), ("film", "war"), ("film",), ("film", "love"), ("film",), ("film", "love")]
+    assert purity(categories, np.array([[0], [0], [0], [1], [1], [2]])) == (2 + 1) / 5
+    assert purity(categories, np.arange(6)[:, None]) is None
+
+
+def test_report_of_a_catalogue_worked_out_by_hand():
+    items = [Item(item_id=str(i), title=f"t{i}") for i in range(4)]
+    vectors = np.array([[-3.0], [-3.0], [3.0], [3.0]], dtype=np.float32)
+    codebooks = [np.array([[-2.0], [2.0]], dtype=np.float32), np.array([[0.0], [1.0]], dtype=np.float32)]
+    before = np.array([[0, 0], [0, 0], [1, 1], [1, 0]])
+    after = np.array([[0, 0], [0, 1], [1, 1], [1, 0]])
+    report = sid_report(items=items, vectors=vectors, before=before, after=after, codebooks=codebooks)
+    assert report["n_items"] == 4
+    assert report["unique_share_before"] == 2 / 4
+    assert report["unique_share"] == 1
+    assert report["moved_items"] == 1
+    # variance 4 x 9; left after the repair: -3+2-0 = -1, -3+2-1 = -2, 3-2-1 = 0, 3-2-0 = 1
+    assert report["reconstruction_error"] == pytest.approx((1 + 4 + 0 + 1) / 36)
+    assert report["reconstruction_error_before"] == pytest.approx((1 + 1 + 0 + 1) / 36)
+    assert report["levels"][0]["reconstruction_error"] == pytest.approx(4 / 36)
+    assert [level["usage"] for level in report["levels"]] == [1, 1]
+    assert [level["distinct_prefixes"] for level in report["levels"]] == [2, 4]
+    assert report["largest_collisions"] == [{"id": "<s_a_0><s_b_0>", "n": 2, "titles": ["t0", "t1"]}]
