@@ -25,7 +25,8 @@ def _read_table(path: Path) -> pl.DataFrame:
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # Not splitlines(): a thought may hold U+2028 and its like, which end a line there but not in JSONL.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
 

@@ -1,0 +1,144 @@
+"""Mid-training data: the alignment tasks that teach a language model what the id tokens mean (P1 §2.4, OneRec-Think).
+
+Row by row one task is drawn. A row is a list of tokens and a mask that says where the loss counts.
+- preference: a window of a user's history, every id predicted from those before it.
+- slate (ours): such a window that ends in a list of candidates and the answer, in the words of the re-ranking
+  prompt; one candidate is the true next item, the others are made up. It teaches a model without
+  induction heads to bind: to copy from a list, and only from the list.
+- caption: id -> text and text -> id.
+- persona: a user's history with ids and text interleaved.
+- language: sentences about the catalogue without ids.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from gr2.artifacts import Corpus
+from gr2.lm.vocabulary import IdTokens
+from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, THINK
+from gr2.sid.spelling import defuse
+from gr2.types import Item
+
+
+class Mix(BaseModel):
+    """Share of the rows that each task gets; they sum to 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    preference: float = 0.45
+    """Sequential preference (OneRec-Think: .657 of the mix, here with `slate`)."""
+    slate: float = 0.40
+    """Preference that ends in a made-up slate (ours)."""
+    caption: float = 0.07
+    """Dense captioning, both ways (OneRec-Think: .049)."""
+    persona: float = 0.05
+    """Interleaved history (OneRec-Think: .243; less here, because text is long and the model small)."""
+    language: float = 0.03
+    """Plain sentences (OneRec-Think: .050)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One training sequence."""
+
+    tokens: list[int]
+    counts: list[bool]
+    """Where the loss counts; same length as `tokens`."""
+
+
+def sentence(item: Item) -> str:
+    """Plain language about one item."""
+    year = f" of {item.year}" if item.year else ""
+    kinds = f": {', '.join(item.categories).lower()}" if item.categories else ""
+    brand = f" by {item.brand}" if item.brand else ""
+    return defuse(f"{item.title}{brand} is an item{year}{kinds}.")
+
+
+class AlignmentTasks:
+    """Draws rows; `row(rng)` is a pure function of the generator's state."""
+
+    def __init__(self, corpus: Corpus, ids: IdTokens, tokenizer: Any, mix: Mix, *, history: int, k: int) -> None:
+        """Only training events of `corpus` are read. `history` in items, `k` candidates a made-up slate."""
+        self.ids, self.history, self.k = ids, history, k
+        self.tasks = [self.preference, self.slate, self.caption, self.persona, self.language]
+        self.weights = np.array([mix.preference, mix.slate, mix.caption, mix.persona, mix.language])
+        if not np.isclose(self.weights.sum(), 1):
+            raise ValueError(f"the mix sums to {self.weights.sum():.3f}, not 1")
+        self.spelled = ids.spelled.tolist()
+        rows = [np.array([ids.row[i] for i in s]) for s in corpus.train_sequences()]
+        self.sequences = [s for s in rows if len(s) > 1]
+        lengths = np.array([len(s) for s in self.sequences])
+        # A user is drawn as often as it has windows, so that events, not users, count alike.
+        self.user_weights = np.maximum(1, lengths / history) / np.maximum(1, lengths / history).sum()
+        counts = np.bincount(np.concatenate(self.sequences), minlength=len(self.spelled))
+        self.popularity = (counts + 1) ** 0.75 / ((counts + 1) ** 0.75).sum()
+        items = {item.item_id: item for item in corpus.items}
+        in_order = [items[i] for i in ids.item_ids]
+        self.texts = _encode(tokenizer, [" " + defuse(i.text) for i in in_order])
+        self.sentences = _encode(tokenizer, [sentence(i) for i in in_order])
+        one = tokenizer.convert_tokens_to_ids
+        self.mark = {t: one(t) for t in (HISTORY, CANDIDATES, THINK, END_THINK, END)}
+        self.length = 1 + history * len(self.spelled[0])
+
+    def row(self, rng: np.random.Generator) -> Row:
+        return self.tasks[rng.choice(len(self.tasks), p=self.weights)](rng)
+
+    def preference(self, rng: np.random.Generator) -> Row:
+        body = [t for i in self._window(rng, self.history) for t in self.spelled[i]]
+        return Row(tokens=[self.mark[HISTORY], *body], counts=[False, *[True] * len(body)])
+
+    def slate(self, rng: np.random.Generator) -> Row:
+        *history, target = self._window(rng, self.history + 1)
+        seen = {*history, target}
+        draws = rng.choice(len(self.spelled), size=4 * self.k, p=self.popularity)
+        others = [int(i) for i in dict.fromkeys(draws.tolist()) if i not in seen][: self.k - 1]
+        listed = rng.permutation([target, *others]).tolist()
+        past = [t for i in history for t in self.spelled[i]]
+        candidates = [t for i in listed for t in self.spelled[i]]
+        answer = self.spelled[target]
+        mark = self.mark
+        asked = [mark[CANDIDATES], *candidates, mark[THINK], mark[END_THINK]]
+        return Row(
+            tokens=[mark[HISTORY], *past, *asked, *answer],
+            counts=[False, *[True] * len(past), *[False] * len(asked), *[True] * len(answer)],
+        )
+
+    def caption(self, rng: np.random.Generator) -> Row:
+        tokens: list[int] = []
+        for i in rng.permutation(len(self.spelled)).tolist():
+            sid, text = self.spelled[i], self.texts[i]
+            tokens += [*sid, *text, self.mark[END]] if rng.random() < 0.5 else [*text, *sid, self.mark[END]]
+            if len(tokens) >= self.length:
+                break
+        return _all_count(tokens[: self.length])
+
+    def persona(self, rng: np.random.Generator) -> Row:
+        tokens = [self.mark[HISTORY]]
+        for i in self._window(rng, self.history):
+            tokens += [*self.spelled[i], *self.texts[i]]
+        return _all_count(tokens[: self.length])
+
+    def language(self, rng: np.random.Generator) -> Row:
+        tokens: list[int] = []
+        for i in rng.permutation(len(self.sentences)).tolist():
+            tokens += [*self.sentences[i], self.mark[END]]
+            if len(tokens) >= self.length:
+                break
+        return _all_count(tokens[: self.length])
+
+    def _window(self, rng: np.random.Generator, size: int) -> list[int]:
+        sequence = self.sequences[rng.choice(len(self.sequences), p=self.user_weights)]
+        first = rng.integers(0, max(1, len(sequence) - size + 1))
+        return sequence[first : first + size].tolist()
+
+
+def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+
+
+def _all_count(tokens: list[int]) -> Row:
+    return Row(tokens=tokens, counts=[True] * len(tokens))

@@ -1,0 +1,87 @@
+"""A language model with all that it needs to be asked: tokenizer, id tokens, template. Loading refuses foreign ids."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from gr2.artifacts import Corpus, SemanticIds, check_same_catalogue
+from gr2.errors import UserError
+from gr2.lm.vocabulary import IdTokens, id_tokens
+from gr2.prompt.render import Renderer, load_template
+from gr2.record import read_json, write_json
+
+META = "gr2.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model that speaks semantic ids. Written by s03_midtrain, s06_sft, s08_rl and s10_direct."""
+
+    model: Any
+    tokenizer: Any
+    id_tokens: IdTokens
+    renderer: Renderer
+    sids_digest: str
+
+    def with_model(self, model: Any) -> "Checkpoint":
+        return replace(self, model=model)
+
+    def save(self, folder: Path) -> None:
+        """Weights as safetensors, the tokenizer, and gr2.json with what they were trained for."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        write_json(
+            folder / META,
+            {
+                "sids_digest": self.sids_digest,
+                "template": self.renderer.template.name,
+                "template_digest": self.renderer.template.digest,
+                "markers": self.renderer.markers,
+                "history": self.renderer.history,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path, corpus: Corpus, ids: SemanticIds) -> "Checkpoint":
+        """Raises UserError when the checkpoint was trained with other ids or another template."""
+        meta = read_json(folder / META)
+        if meta["sids_digest"] != ids.digest:
+            raise UserError(
+                f"{folder}: trained with other semantic ids ({meta['sids_digest']}, not {ids.digest}); "
+                "train it again, or bring back the 02_sids it was made with"
+            )
+        template = load_template(meta["template"])
+        if template.digest != meta["template_digest"]:
+            raise UserError(f"{folder}: template {template.name} has changed since it was trained; train it again")
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        return assemble(
+            AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval(),
+            tokenizer,
+            corpus,
+            ids,
+            template=meta["template"],
+            markers=meta["markers"],
+            history=meta["history"],
+        )
+
+
+def assemble(
+    model: Any, tokenizer: Any, corpus: Corpus, ids: SemanticIds, *, template: str, markers: bool, history: int
+) -> Checkpoint:
+    """Put the parts together; the tokenizer must already hold the id tokens."""
+    check_same_catalogue(ids, corpus.items, Path("02_sids"))
+    return Checkpoint(
+        model=model,
+        tokenizer=tokenizer,
+        id_tokens=id_tokens(tokenizer, ids, markers=markers),
+        renderer=Renderer(
+            template=load_template(template),
+            items={item.item_id: item for item in corpus.items},
+            ids=ids.of,
+            markers=markers,
+            history=history,
+        ),
+        sids_digest=ids.digest,
+    )

@@ -1,0 +1,115 @@
+"""Writing completions, free or held to what is a valid answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from gr2.lm.batches import chunks, pad_left
+from gr2.lm.checkpoint import Checkpoint
+from gr2.progress import track
+from gr2.prompt.render import END, END_THINK, PAD
+from gr2.types import Slate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Longest completion, in tokens."""
+
+    thought: int = 48
+    """Without `</think>` by then, a held completion is made to close its thought, and a free one is cut off later."""
+    batch_size: int = 128
+    """Slates a batch."""
+
+
+class AnswerConstraint(LogitsProcessor):
+    """Allows only tokens that can still become a valid answer: each candidate once, then the end (ours).
+
+    A thought is free but for the end and padding tokens, and is closed when its budget is spent.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Tensor],
+        prompt_length: int,
+        *,
+        think: bool,
+        close: int,
+        stop: int,
+        pad: int,
+        budget: int,
+    ) -> None:
+        """`candidates[b]` is (K, S) token numbers; `close`, `stop` and `pad` are token numbers; `budget` in tokens."""
+        self.candidates = [[tuple(row) for row in rows.tolist()] for rows in candidates]
+        self.prompt_length, self.think, self.budget = prompt_length, think, budget
+        self.close, self.stop, self.pad = close, stop, pad
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        held = torch.full_like(scores, -torch.inf)
+        for b, written in enumerate(input_ids[:, self.prompt_length :].tolist()):
+            allowed = self.allowed(b, written)
+            if allowed is None:
+                held[b] = scores[b]
+                held[b, [self.stop, self.pad]] = -torch.inf
+            else:
+                held[b, allowed] = scores[b, allowed]
+        return held
+
+    def allowed(self, b: int, written: list[int]) -> list[int] | None:
+        """Tokens that may follow `written`; None for any token of a thought."""
+        if self.think:
+            if self.close not in written:
+                return [self.close] if len(written) >= self.budget else None
+            written = written[written.index(self.close) + 1 :]
+        if self.stop in written:
+            return [self.pad]
+        size = len(self.candidates[b][0])
+        whole = len(written) // size * size
+        used = {tuple(written[at : at + size]) for at in range(0, whole, size)}
+        begun = tuple(written[whole:])
+        left = [c for c in self.candidates[b] if c not in used]
+        return sorted({c[len(begun)] for c in left if c[: len(begun)] == begun}) or [self.stop]
+
+
+@torch.inference_mode()
+def complete(
+    checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool, constrained: bool, budget: Budget, label: str
+) -> list[str]:
+    """The model's most likely words for each slate, after the prompt and up to and including the end token."""
+    tokenizer = checkpoint.tokenizer
+    close, stop, pad = (tokenizer.convert_tokens_to_ids(t) for t in (END_THINK, END, PAD))
+    answer = len(slates[0].candidates) * checkpoint.id_tokens.spelled.shape[1] + 1 if slates else 0
+    texts: list[str] = []
+    for part in track(list(chunks(slates, budget.batch_size)), label):
+        prompts = prompt_tokens(checkpoint, part, think=think)
+        ids, mask = pad_left(prompts, pad)
+        held = AnswerConstraint(
+            [checkpoint.id_tokens.of(s.candidates) for s in part],
+            ids.shape[1],
+            think=think,
+            close=close,
+            stop=stop,
+            pad=pad,
+            budget=budget.thought,
+        )
+        written = checkpoint.model.generate(
+            input_ids=ids.to(checkpoint.model.device),
+            attention_mask=mask.to(checkpoint.model.device),
+            max_new_tokens=answer + (budget.thought + 1 if think else 0),
+            do_sample=False,
+            eos_token_id=stop,
+            pad_token_id=pad,
+            logits_processor=LogitsProcessorList([held] if constrained else []),
+        )[:, ids.shape[1] :]
+        texts += [text.replace(PAD, "") for text in tokenizer.batch_decode(written, skip_special_tokens=False)]
+    return texts
+
+
+def prompt_tokens(checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool) -> list[list[int]]:
+    """Token numbers of the prompts."""
+    texts = [checkpoint.renderer.prompt(s, think=think) for s in slates]
+    encoded: Any = checkpoint.tokenizer(texts, add_special_tokens=False)
+    return encoded["input_ids"]

@@ -1,0 +1,51 @@
+"""From slates to rankings: by thinking first and writing the answer, or at once from one forward pass."""
+
+from collections.abc import Sequence
+
+import torch
+
+from gr2.lm.batches import chunks
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget, complete, prompt_tokens
+from gr2.lm.onepass import candidate_logprobs, tree_batch
+from gr2.progress import track
+from gr2.prompt.parse import parse
+from gr2.types import AnswerStatus, Ranking, Slate
+
+
+def rank_by_writing(
+    checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool, constrained: bool, budget: Budget, label: str
+) -> list[Ranking]:
+    """The ranking that the model writes. An invalid answer gets the incoming order and keeps its status."""
+    texts = complete(checkpoint, slates, think=think, constrained=constrained, budget=budget, label=label)
+    rankings = []
+    for slate, text in zip(slates, texts, strict=True):
+        answer = parse(text, slate, checkpoint.renderer, think=think)
+        valid = answer.status is AnswerStatus.VALID
+        rankings.append(
+            Ranking(
+                slate_id=slate.slate_id,
+                order=answer.order if valid else tuple(range(len(slate.candidates))),
+                status=answer.status,
+                thought=answer.thought.strip(),
+            )
+        )
+    return rankings
+
+
+@torch.inference_mode()
+def rank_in_one_pass(checkpoint: Checkpoint, slates: Sequence[Slate], *, batch_size: int, label: str) -> list[Ranking]:
+    """Candidates by the log-probability of their ids, ties in incoming order; always valid (ours)."""
+    rankings = []
+    for part in track(list(chunks(slates, batch_size)), label):
+        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, part))
+        for slate, scores in zip(part, scores_BK, strict=True):
+            order = torch.argsort(scores, descending=True, stable=True).tolist()
+            rankings.append(Ranking(slate_id=slate.slate_id, order=tuple(order)))
+    return rankings
+
+
+def slate_tree(checkpoint: Checkpoint, slates: Sequence[Slate]):
+    """Direct prompts of slates of one K, with their candidates as branches."""
+    spelled = torch.stack([checkpoint.id_tokens.of(s.candidates) for s in slates])
+    return tree_batch(prompt_tokens(checkpoint, slates, think=False), spelled, checkpoint.tokenizer.pad_token_id)

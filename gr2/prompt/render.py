@@ -1,0 +1,100 @@
+"""From a slate to the words a model reads and writes. Templates are checked files, known by their digest.
+
+A completion is `thought</think>answer<|end|>` where the prompt ends in `<think>`, and `answer<|end|>` where it ends
+in `<think></think>`: the same model can be asked either way. The answer is the K spelled ids, best first (P2 §3).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+
+from gr2.record import digest_bytes
+from gr2.sid.spelling import defuse, spell
+from gr2.types import Item, SemanticId, Slate
+
+HISTORY, CANDIDATES = "<|history|>", "<|candidates|>"
+THINK, END_THINK = "<think>", "</think>"
+END, PAD = "<|end|>", "<|pad|>"
+CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, THINK, END_THINK)
+
+_CITATION = re.compile(r"\[([hc])(\d+)\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """How one item and one prompt are written."""
+
+    name: str
+    item: str
+    """Fields: sid, title, categories, year, brand."""
+    prompt: str
+    """Fields: history, candidates."""
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_bytes(f"{self.item}\0{self.prompt}".encode())
+
+
+def load_template(name: str) -> Template:
+    """The checked file `templates/<name>.txt`. Raises FileNotFoundError for a name that is no file."""
+    text = (files("gr2.prompt") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
+    head, item, prompt = re.split(r"^\[(?:item|prompt)\]\n", text, flags=re.MULTILINE)
+    if head or not {"{history}", "{candidates}"} <= set(re.findall(r"{\w+}", prompt)):
+        raise ValueError(f"template {name}: wants [item], then [prompt] with {{history}} and {{candidates}}")
+    return Template(name=name, item=item.rstrip("\n"), prompt=prompt.rstrip("\n"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renderer:
+    """Writes slates and thoughts about one catalogue."""
+
+    template: Template
+    items: Mapping[str, Item]
+    ids: Mapping[str, SemanticId]
+    markers: bool
+    """Whether an id stands between begin and end tokens."""
+    history: int
+    """How many of the newest history items are shown."""
+
+    def sid(self, item_id: str) -> str:
+        return spell(self.ids[item_id], markers=self.markers)
+
+    def shown(self, slate: Slate) -> tuple[str, ...]:
+        """The history items that the prompt shows, oldest first."""
+        return slate.history[-self.history :]
+
+    def item(self, item_id: str) -> str:
+        item = self.items[item_id]
+        return self.template.item.format(
+            sid=self.sid(item_id),
+            title=defuse(item.title),
+            categories=defuse(" > ".join(item.categories)),
+            year=item.year or "",
+            brand=defuse(item.brand or ""),
+        )
+
+    def prompt(self, slate: Slate, *, think: bool) -> str:
+        """What the model reads; ends where its own words begin."""
+        body = self.template.prompt.format(
+            history="".join(self.item(i) for i in self.shown(slate)),
+            candidates="".join(self.item(i) for i in slate.candidates),
+        )
+        return body + THINK + ("" if think else END_THINK)
+
+    def answer(self, slate: Slate, order: Sequence[int]) -> str:
+        return "".join(self.sid(slate.candidates[c]) for c in order)
+
+    def thought(self, slate: Slate, text: str) -> str:
+        """A trace's thought with its citations spelled: `[h1]` is the newest history item, `[c1]` the first candidate.
+
+        Raises IndexError for a citation of what the prompt does not show.
+        """
+        shown = self.shown(slate)[::-1]
+
+        def spelled(match: re.Match[str]) -> str:
+            kind, number = match.groups()
+            return self.sid((shown if kind == "h" else slate.candidates)[int(number) - 1])
+
+        return _CITATION.sub(spelled, text)

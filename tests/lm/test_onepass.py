@@ -1,0 +1,58 @@
+"""The one-pass scores are the log-probabilities that plain teacher forcing gives."""
+
+import pytest
+import shop
+import torch
+
+from gr2.lm.checkpoint import assemble
+from gr2.lm.generate import prompt_tokens
+from gr2.lm.nano import new_model, train_tokenizer
+from gr2.lm.onepass import candidate_logprobs, tree_batch
+from gr2.lm.rank import rank_in_one_pass, slate_tree
+from gr2.lm.vocabulary import grow
+from gr2.types import Split
+
+
+def with_markers():
+    shop_corpus, ids = shop.corpus(), shop.semantic_ids()
+    tokenizer = train_tokenizer([i.text for i in shop_corpus.items], shop.NANO.words)
+    grow(tokenizer, ids, markers=True)
+    model = new_model(shop.NANO, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, 0).eval()
+    return assemble(model, tokenizer, shop_corpus, ids, template="nano", markers=True, history=5)
+
+
+@pytest.mark.parametrize("make", [shop.checkpoint, with_markers])
+@torch.inference_mode()
+def test_equals_teacher_forcing(make):
+    checkpoint = make()
+    slates = shop.slates(5, Split.TEST)
+    # Histories of different lengths, so that prompts are padded.
+    slates = [
+        type(s)(**{f: getattr(s, f) for f in s.__slots__} | {"history": s.history[: 1 + i % 3]})
+        for i, s in enumerate(slates)
+    ]
+    scores = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, slates))
+    for b, slate in enumerate(slates):
+        (prompt,) = prompt_tokens(checkpoint, [slate], think=False)
+        for c, spelled in enumerate(checkpoint.id_tokens.of(slate.candidates).tolist()):
+            logp = checkpoint.model(input_ids=torch.tensor([prompt + spelled])).logits[0].log_softmax(-1)
+            expected = sum(logp[len(prompt) - 1 + i, t].item() for i, t in enumerate(spelled))
+            assert scores[b, c].item() == pytest.approx(expected, abs=1e-4)
+
+
+@torch.inference_mode()
+def test_ids_of_one_token_need_no_branches():
+    checkpoint = shop.checkpoint()
+    batch = tree_batch([[5, 6], [7]], torch.tensor([[[8], [9]], [[10], [11]]]), pad=0)
+    assert batch.input_ids.tolist() == [[5, 6], [0, 7]]
+    logp = checkpoint.model(input_ids=torch.tensor([[5, 6]])).logits[0, -1].log_softmax(-1)
+    assert candidate_logprobs(checkpoint.model, batch)[0].tolist() == pytest.approx(logp[[8, 9]].tolist(), abs=1e-4)
+
+
+def test_rankings_follow_the_scores():
+    checkpoint = shop.checkpoint()
+    slates = shop.slates(3, Split.TEST)
+    with torch.inference_mode():
+        scores = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, slates))
+    for ranking, row in zip(rank_in_one_pass(checkpoint, slates, batch_size=2, label="x"), scores, strict=True):
+        assert list(ranking.order) == sorted(range(shop.K), key=lambda c, row=row: -row[c].item())

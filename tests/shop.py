@@ -1,0 +1,90 @@
+"""A made-up shop with a known taste: every user keeps to one department, so the next item is always of that department.
+
+24 items in 6 departments of 4; the first code of an id is the department, the second the shelf. A slate holds one
+candidate of the user's department, at a random place, and it is the target: the best possible R@1 is 1, guessing
+gives 1/K.
+"""
+
+import numpy as np
+
+from gr2.artifacts import Corpus, SemanticIds, Slates
+from gr2.lm.checkpoint import Checkpoint, assemble
+from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
+from gr2.lm.vocabulary import grow
+from gr2.types import Item, Slate, Split, Timeline
+
+DEPARTMENTS, SHELVES, K = 6, 4, 4
+NANO = NanoConfig(width=32, layers=2, head_width=16, feed=64, words=300, context=256)
+
+
+def item_id(department: int, shelf: int) -> str:
+    return f"i{department}{shelf}"
+
+
+def items() -> tuple[Item, ...]:
+    return tuple(
+        Item(item_id=item_id(d, s), title=f"Thing {d} {s}", categories=("shop", f"department {d}"), year=1990 + s)
+        for d in range(DEPARTMENTS)
+        for s in range(SHELVES)
+    )
+
+
+def semantic_ids() -> SemanticIds:
+    catalogue = items()
+    return SemanticIds(
+        item_ids=tuple(i.item_id for i in catalogue),
+        codes=np.array([[d, s] for d in range(DEPARTMENTS) for s in range(SHELVES)]),
+        codebook_sizes=(DEPARTMENTS, SHELVES),
+        codebooks=(np.eye(DEPARTMENTS, 8, dtype=np.float32), np.eye(SHELVES, 8, dtype=np.float32)),
+    )
+
+
+def corpus(users: int = 30, seed: int = 0) -> Corpus:
+    rng = np.random.default_rng(seed)
+    timelines = []
+    for u in range(users):
+        shelves = rng.integers(0, SHELVES, 8)
+        timelines.append(
+            Timeline(
+                user_id=f"u{u}",
+                item_ids=tuple(item_id(u % DEPARTMENTS, int(s)) for s in shelves),
+                times=tuple(range(8)),
+                splits=(*[Split.TRAIN] * 6, Split.VALID, Split.TEST),
+            )
+        )
+    return Corpus(items=items(), timelines=tuple(timelines))
+
+
+def slates(n: int, split: Split, seed: int = 0) -> list[Slate]:
+    rng = np.random.default_rng((seed, list(Split).index(split)))
+    made = []
+    for i in range(n):
+        departments = rng.permutation(DEPARTMENTS)[:K]
+        taste = int(departments[0])
+        order = rng.permutation(K)
+        made.append(
+            Slate(
+                slate_id=f"{split}:{i}",
+                user_id=f"u{i}",
+                split=split,
+                time=i,
+                history=tuple(item_id(taste, int(s)) for s in rng.integers(0, SHELVES, 3)),
+                candidates=tuple(item_id(int(departments[c]), int(rng.integers(SHELVES))) for c in order),
+                scores=tuple(float(K - r) for r in range(K)),
+                gains=tuple(int(c == 0) for c in order),
+            )
+        )
+    return made
+
+
+def all_slates(n_train: int, n_valid: int) -> Slates:
+    return Slates(slates=(*slates(n_train, Split.TRAIN), *slates(n_valid, Split.VALID)))
+
+
+def checkpoint(seed: int = 0) -> Checkpoint:
+    """A nano model with random weights that can be asked about the shop."""
+    shop, ids = corpus(), semantic_ids()
+    tokenizer = train_tokenizer([i.text for i in shop.items], NANO.words)
+    grow(tokenizer, ids, markers=False)
+    model = new_model(NANO, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
+    return assemble(model.eval(), tokenizer, shop, ids, template="nano", markers=False, history=5)
