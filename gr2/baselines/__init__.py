@@ -1,0 +1,1 @@
+"""Legacy re-rankers, on the same slates as the language model."""

@@ -1,0 +1,115 @@
+"""What LambdaMART may count: popularity and co-visitation, from training events only.
+
+A user counts an item, or a pair of items, once: by the item's first training event.
+
+Cross-fitted as the slates are: the counts that a user's training slates see come from the users of the
+other folds. Taking out only the user's own events would leak: the target's count, and no other's, would
+be one short, and trees find that (on ML-100K: NDCG@3 .49 on held-out training users, .32 on validation). (ours)
+
+Shapes: N items, U users, M pairs looked up.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_matrix, csr_matrix
+
+from gr2.artifacts import Corpus
+from gr2.types import Slate, Split, Timeline
+
+WINDOWS = (1, 5, 20)
+"""How many places after an item another one still counts as following it."""
+SPAN = 2**40
+"""More than any time in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Counts over a set of users."""
+
+    n_users: int
+    popularity: np.ndarray
+    """(N,) users with the item."""
+    together: csr_matrix
+    """(N, N) users with both items; symmetric, the diagonal is `popularity`."""
+    follows: dict[int, csr_matrix]
+    """window w -> (N, N): [i, j] = users with j at most w places after i."""
+    events: np.ndarray
+    """Sorted int64 keys `item * SPAN + time`, one for each user and item."""
+
+    def between(self, items: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """Users whose first event with an item lies in [start, stop); the three arrays broadcast."""
+        return np.searchsorted(self.events, items * SPAN + stop) - np.searchsorted(self.events, items * SPAN + start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossCounts:
+    """Counts of everyone, and of everyone outside each fold."""
+
+    everyone: Counts
+    without_fold: tuple[Counts, ...]
+    fold_of: Mapping[str, int]
+    """user id -> fold."""
+
+    def which(self, slate: Slate) -> int:
+        """The fold whose users a slate must not see: the user's own for a training slate, else -1 (none)."""
+        return self.fold_of[slate.user_id] if slate.split is Split.TRAIN else -1
+
+    def without(self, fold: int) -> Counts:
+        return self.everyone if fold < 0 else self.without_fold[fold]
+
+
+def cross_count(corpus: Corpus, fold_of: Mapping[str, int]) -> CrossCounts:
+    """`fold_of`: user id -> fold, 0, 1, 2 and so on."""
+    timelines = corpus.timelines
+    return CrossCounts(
+        everyone=count(timelines, corpus.row),
+        without_fold=tuple(
+            count([t for t in timelines if fold_of[t.user_id] != fold], corpus.row)
+            for fold in range(max(fold_of.values()) + 1)
+        ),
+        fold_of=fold_of,
+    )
+
+
+def count(timelines: Sequence[Timeline], row: Mapping[str, int]) -> Counts:
+    """Counts of the training events of these users; `row` is item id -> catalogue row."""
+    n = len(row)
+    firsts = [_first_events(t, row) for t in timelines]
+    rows = [np.fromiter(f.keys(), dtype=np.int64) for f in firsts]
+    times = [np.fromiter(f.values(), dtype=np.int64) for f in firsts]
+    items = _join(rows)
+    users = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
+    has = csr_matrix((np.ones(len(items), np.float32), (users, items)), shape=(len(rows), n))
+    return Counts(
+        n_users=len(rows),
+        popularity=np.bincount(items, minlength=n),
+        together=csr_matrix(has.T @ has),
+        follows={w: _follows(rows, w, n) for w in WINDOWS},
+        events=np.sort(items * SPAN + _join(times)),
+    )
+
+
+def look_up(matrix: csr_matrix, rows_M: np.ndarray, columns_M: np.ndarray) -> np.ndarray:
+    """(M,) float32 entries of a sparse matrix."""
+    return np.asarray(matrix[rows_M, columns_M], dtype=np.float32).ravel()
+
+
+def _first_events(timeline: Timeline, row: Mapping[str, int]) -> dict[int, int]:
+    """Row of each distinct training item, in order of its first event -> that event's time."""
+    firsts: dict[int, int] = {}
+    for item, time, split in zip(timeline.item_ids, timeline.times, timeline.splits, strict=True):
+        if split is Split.TRAIN:
+            firsts.setdefault(row[item], time)
+    return firsts
+
+
+def _follows(rows: Sequence[np.ndarray], window: int, n: int) -> csr_matrix:
+    pairs = [(r[:-d], r[d:]) for r in rows for d in range(1, min(window, len(r) - 1) + 1)]
+    first, second = _join([a for a, _ in pairs]), _join([b for _, b in pairs])
+    return coo_matrix((np.ones(len(first), np.float32), (first, second)), shape=(n, n)).tocsr()
+
+
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *parts])

@@ -1,0 +1,189 @@
+"""What LambdaMART sees of a candidate: about fifty features of slate, counts, text, genres and ids. (ours)
+
+A training slate sees only the counts of other users (see `counts`), all as shares, so that it looks as a
+test slate does. Recent popularity counts only events before the slate's cut-off.
+
+Shapes: S slates, H history events (newest first, padded), K candidates (padded), N items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gr2.artifacts import Corpus
+from gr2.baselines.counts import WINDOWS, Counts, CrossCounts, cross_count, look_up
+from gr2.retrieve.folds import user_folds
+from gr2.types import Slate
+
+CHUNK = 512
+FOLDS = 4
+DAY = 86_400
+RECENT_DAYS = (7, 30)
+SHRINK = 5.0
+"""Added to both counts under a cosine, so that two rare items that met once are no perfect match."""
+DECAY = 0.9
+"""Weight of a history event relative to the one after it."""
+Table = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowledge:
+    """All that features are computed from."""
+
+    corpus: Corpus
+    counts: CrossCounts
+    vectors: np.ndarray | None = None
+    """(N, D) text vectors of length one, in the order of `corpus.items`."""
+    codes: np.ndarray | None = None
+    """(N, L) semantic-id codes."""
+
+    @cached_property
+    def genres_NG(self) -> np.ndarray:
+        """Categories of each item, as rows of length one; zeros where it has none."""
+        number = {name: g for g, name in enumerate(sorted({c for item in self.corpus.items for c in item.categories}))}
+        has = np.zeros((len(self.corpus.items), len(number)), dtype=np.float32)
+        for row, item in enumerate(self.corpus.items):
+            has[row, [number[c] for c in item.categories]] = 1
+        return has / np.sqrt(has.sum(1, keepdims=True).clip(1))
+
+    @cached_property
+    def years_N(self) -> np.ndarray:
+        """Year of each item; NaN where unknown."""
+        return np.array([np.nan if i.year is None else i.year for i in self.corpus.items], dtype=np.float32)
+
+    @classmethod
+    def of(
+        cls, corpus: Corpus, seed: int, vectors: np.ndarray | None = None, codes: np.ndarray | None = None
+    ) -> "Knowledge":
+        """Count the training events, cross-fitted over FOLDS folds of users."""
+        fold_of = user_folds([t.user_id for t in corpus.timelines], FOLDS, seed)
+        return cls(corpus=corpus, counts=cross_count(corpus, fold_of), vectors=vectors, codes=codes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Slates as padded arrays of catalogue rows (0 where padded) and their masks, with the counts they may see."""
+
+    slates: Sequence[Slate]
+    counts: Counts
+    history_SH: np.ndarray
+    real_SH: np.ndarray
+    candidates_SK: np.ndarray
+
+
+def features(slates: Sequence[Slate], knowledge: Knowledge) -> tuple[list[str], list[np.ndarray]]:
+    """Names (F,), and a (K, F) float32 matrix for each slate, candidates in incoming order."""
+    folds = np.array([knowledge.counts.which(s) for s in slates])
+    matrices: list[np.ndarray] = [np.zeros(0)] * len(slates)
+    names: list[str] = []
+    for fold in np.unique(folds):
+        members = np.flatnonzero(folds == fold)
+        for chosen in np.array_split(members, -(-len(members) // CHUNK)):
+            table = _table([slates[i] for i in chosen], knowledge, knowledge.counts.without(int(fold)))
+            names = list(table)
+            stacked_SKF = np.stack(list(table.values()), axis=-1).astype(np.float32)
+            for i, matrix in zip(chosen, stacked_SKF, strict=True):
+                matrices[i] = matrix[: len(slates[i].candidates)]
+    return names, matrices
+
+
+def _table(slates: Sequence[Slate], knowledge: Knowledge, counts: Counts) -> Table:
+    row = knowledge.corpus.row
+    history_SH, real_SH = _pad([[row[i] for i in reversed(s.history)] for s in slates])
+    candidates_SK, _ = _pad([[row[i] for i in s.candidates] for s in slates])
+    batch = Batch(slates=slates, counts=counts, history_SH=history_SH, real_SH=real_SH, candidates_SK=candidates_SK)
+    table = {**incoming(batch), **popularity(batch), **covisitation(batch), **catalogue(batch, knowledge)}
+    if knowledge.vectors is not None:
+        table |= text(batch, knowledge.vectors)
+    if knowledge.codes is not None:
+        table |= prefixes(batch, knowledge.codes)
+    return table
+
+
+def incoming(batch: Batch) -> Table:
+    """What the pre-ranker said, and the length of the history."""
+    ranks = np.arange(batch.candidates_SK.shape[1])[None, :] + 0 * batch.candidates_SK
+    scores = np.zeros(ranks.shape)
+    for s, slate in enumerate(batch.slates):
+        scores[s, : len(slate.scores)] = slate.scores
+    length = batch.real_SH.sum(1)[:, None] + 0 * ranks
+    return {"rank": ranks, "score": scores, "score_below_first": scores - scores[:, :1], "history_length": length}
+
+
+def popularity(batch: Batch) -> Table:
+    """Share of users with the candidate: ever, and in the days before the cut-off (log)."""
+    counts, items = batch.counts, batch.candidates_SK
+    now = np.array([s.time for s in batch.slates], dtype=np.int64)[:, None]
+    users = {"popularity": counts.popularity[items]}
+    users |= {f"popularity_{d}d": counts.between(items, now - d * DAY, now) for d in RECENT_DAYS}
+    return {name: np.log((n + 1) / (counts.n_users + 1)) for name, n in users.items()}
+
+
+def covisitation(batch: Batch) -> Table:
+    """How often users who had a history item had the candidate: at all, near it, and soon after it."""
+    counts = batch.counts
+    history, candidates = batch.history_SH[:, :, None], batch.candidates_SK[:, None, :]
+    h, c = (a.ravel() for a in np.broadcast_arrays(history, candidates))
+    shape = np.broadcast_shapes(history.shape, candidates.shape)
+    users_h, users_c = counts.popularity[history] + SHRINK, counts.popularity[candidates] + SHRINK
+    norm = np.sqrt(users_h * users_c)
+    together = look_up(counts.together, h, c).reshape(shape) / norm
+    table = over_history("together", together, batch.real_SH, (1, 3, 10, 50))
+    table |= {"together_max": np.where(batch.real_SH[:, :, None], together, 0).max(1)}
+    for w in WINDOWS:
+        after = look_up(counts.follows[w], h, c).reshape(shape)
+        before = look_up(counts.follows[w], c, h).reshape(shape)
+        table |= over_history(f"near{w}", (after + before) / norm, batch.real_SH, (1, 3, 10))
+        table |= over_history(f"after{w}", after / users_h, batch.real_SH, (1, 3, 10))
+    return table
+
+
+def over_history(name: str, values_SHK: np.ndarray, real_SH: np.ndarray, spans: Sequence[int]) -> Table:
+    """Means over the newest events of the history, and a sum that decays with age; (S, K) each."""
+    values = np.where(real_SH[:, :, None], values_SHK, 0)
+    lengths = real_SH.sum(1)[:, None]
+    table = {f"{name}_last{n}": values[:, :n].sum(1) / np.clip(lengths, 1, n) for n in spans}
+    weights = DECAY ** np.arange(values.shape[1])
+    return {**table, f"{name}_decayed": np.einsum("shk,h->sk", values, weights)}
+
+
+def catalogue(batch: Batch, knowledge: Knowledge) -> Table:
+    """Genres and years of the candidate against the history's."""
+    years_N = knowledge.years_N
+    year_SK = years_N[batch.candidates_SK]
+    past_SH = np.where(batch.real_SH, years_N[batch.history_SH], np.nan)
+    known = ~np.isnan(past_SH)
+    mean_S1 = np.where(known, past_SH, 0).sum(1, keepdims=True) / np.where(known.any(1), known.sum(1), np.nan)[:, None]
+    return {
+        **over_history("genre", _cosines(knowledge.genres_NG, batch), batch.real_SH, (1, 10, 50)),
+        "year": year_SK,
+        "year_from_last": year_SK - past_SH[:, :1],
+        "year_from_mean": year_SK - mean_S1,
+    }
+
+
+def text(batch: Batch, vectors_ND: np.ndarray) -> Table:
+    """Cosines of the text vectors."""
+    cosines = _cosines(vectors_ND, batch)
+    closest = np.where(batch.real_SH[:, :, None], cosines, -1).max(1)
+    return {**over_history("text", cosines, batch.real_SH, (1, 3, 10, 50)), "text_max": closest}
+
+
+def prefixes(batch: Batch, codes_NL: np.ndarray) -> Table:
+    """Number of leading codes shared with history items."""
+    same = codes_NL[batch.history_SH][:, :, None] == codes_NL[batch.candidates_SK][:, None]
+    return over_history("prefix", np.cumprod(same, axis=-1).sum(-1), batch.real_SH, (1, 10, 50))
+
+
+def _cosines(vectors_ND: np.ndarray, batch: Batch) -> np.ndarray:
+    return np.einsum("shd,skd->shk", vectors_ND[batch.history_SH], vectors_ND[batch.candidates_SK], optimize=True)
+
+
+def _pad(rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
+    width = max(1, *(len(r) for r in rows))
+    padded, real = np.zeros((len(rows), width), dtype=np.int64), np.zeros((len(rows), width), dtype=bool)
+    for i, r in enumerate(rows):
+        padded[i, : len(r)], real[i, : len(r)] = r, True
+    return padded, real

@@ -1,0 +1,1 @@
+"""Pre-rankers: what turns a catalogue of thousands into a slate of about ten."""

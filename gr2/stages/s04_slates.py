@@ -1,0 +1,170 @@
+"""Stage 4: a pre-ranker's top K, in its order, for every held-out event and for training events.
+
+Cross-fitted: a user's training slates come from a SASRec that never trained on that user (k folds of
+users), because a model's lists for events it has learned by heart are far better than those the
+re-ranker will meet. Validation and test slates come from the SASRec trained on all training events.
+The target is never inserted; an event whose target was not retrieved makes no slate and is counted.
+
+Reads: 01_corpus. Writes: slates.parquet, events.json (split -> user -> events tried), sasrec/ (all users' weights).
+Source: DESIGN §5 (ours); the setting is P1's, "target within the pre-ranker's top 10".
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from gr2.artifacts import Corpus, Slates
+from gr2.errors import UserError
+from gr2.progress import bar
+from gr2.record import stage_folder, write_json
+from gr2.retrieve import sasrec
+from gr2.retrieve.folds import user_folds
+from gr2.retrieve.sasrec import Sasrec, SasrecConfig
+from gr2.types import Slate, Split, Timeline
+
+NAME = "04_slates"
+READS = ("01_corpus",)
+BATCH = 512
+Report = Callable[[int, int, float], None]
+"""(fold, epoch, mean loss in nats an event); the fold after the last is all users."""
+
+
+class Config(BaseModel):
+    """What a slate holds and how its pre-ranker is trained."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    k: int = Field(10, ge=2)
+    """Candidates a slate (P1: 10)."""
+    folds: int = Field(4, ge=2)
+    """Groups of users for cross-fitting (ours)."""
+    min_history: int = Field(5, ge=0)
+    """A user's first events of the training part make no slate (ours)."""
+    train_events_per_user: int = Field(500, ge=1)
+    """Most recent training events of a user that are tried as targets (ours)."""
+    history_cap: int = Field(50, ge=1)
+    """Newest events kept in `Slate.history`; all earlier events are excluded from the candidates anyway (ours)."""
+    sasrec: SasrecConfig = SasrecConfig()
+    """The pre-ranker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieved:
+    """What the stage makes."""
+
+    slates: Slates
+    n_events: dict[Split, dict[str, int]]
+    """split -> user -> events tried; those without a slate are misses of the pre-ranker."""
+    model: Sasrec
+    """Trained on all users' training events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A target and all that was known before it."""
+
+    timeline: Timeline
+    position: int
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        return self.timeline.item_ids[: self.position]
+
+
+def make_slates(
+    corpus: Corpus, config: Config, seed: int, report: Report = lambda fold, epoch, loss: None
+) -> Retrieved:
+    """Train folds + 1 pre-rankers and retrieve; `report` hears of every epoch of each.
+
+    Raises UserError when there are fewer users than folds or too few items for a slate.
+    """
+    if len(corpus.timelines) < config.folds:
+        raise UserError(f"[slates] folds = {config.folds}, but there are only {len(corpus.timelines)} users; lower it")
+    if len(corpus.items) <= config.k:
+        raise UserError(f"[slates] k = {config.k}, but there are only {len(corpus.items)} items; lower it")
+    fold_of = user_folds([t.user_id for t in corpus.timelines], config.folds, seed)
+    slates: list[Slate] = []
+    for fold in range(config.folds):
+        inside = [t for t in corpus.timelines if fold_of[t.user_id] == fold]
+        outside = [t for t in corpus.timelines if fold_of[t.user_id] != fold]
+        model = fit(outside, corpus.row, config, seed, partial(report, fold))
+        slates.extend(retrieve(model, corpus, events_of(inside, (Split.TRAIN,), config), config))
+    model = fit(corpus.timelines, corpus.row, config, seed, partial(report, config.folds))
+    slates.extend(retrieve(model, corpus, events_of(corpus.timelines, (Split.VALID, Split.TEST), config), config))
+    n_events = {s: dict(Counter(e.timeline.user_id for e in events_of(corpus.timelines, (s,), config))) for s in Split}
+    return Retrieved(slates=Slates(slates=tuple(slates)), n_events=n_events, model=model)
+
+
+def fit(
+    timelines: Sequence[Timeline],
+    row: Mapping[str, int],
+    config: Config,
+    seed: int,
+    report: Callable[[int, float], None],
+) -> Sasrec:
+    """SASRec on the training events of these users and of nobody else."""
+    parts = [t.item_ids[: t.splits.count(Split.TRAIN)] for t in timelines]
+    rows = [[row[item] for item in part] for part in parts if part]
+    return sasrec.train(rows, len(row), config.sasrec, seed, lambda epoch, loss, _: report(epoch, loss))
+
+
+def events_of(timelines: Sequence[Timeline], splits: Sequence[Split], config: Config) -> list[Event]:
+    """The events of these splits that are tried as targets, user by user, oldest first."""
+    events = []
+    for timeline in timelines:
+        first = max(config.min_history, timeline.splits.count(Split.TRAIN) - config.train_events_per_user)
+        for position, split in enumerate(timeline.splits):
+            if split in splits and (split is not Split.TRAIN or position >= first):
+                events.append(Event(timeline=timeline, position=position))
+    return events
+
+
+def retrieve(model: Sasrec, corpus: Corpus, events: Sequence[Event], config: Config) -> Iterator[Slate]:
+    """The slates of those events whose target is among the K best items outside the history."""
+    for at in range(0, len(events), BATCH):
+        batch = events[at : at + BATCH]
+        seen = [[corpus.row[i] for i in e.history] for e in batch]
+        for event, rows, scores_N in zip(batch, seen, sasrec.scores(model, seen), strict=True):
+            scores_N[rows] = -np.inf
+            top = np.argpartition(-scores_N, config.k)[: config.k]
+            top = top[np.lexsort((top, -scores_N[top]))]
+            target = corpus.row[event.timeline.item_ids[event.position]]
+            if target in top and np.isfinite(scores_N[top]).all():
+                yield _slate(event, top, scores_N[top], target, corpus, config)
+
+
+def _slate(event: Event, top: np.ndarray, scores: np.ndarray, target: int, corpus: Corpus, config: Config) -> Slate:
+    return Slate(
+        slate_id=f"{event.timeline.user_id}:{event.position}",
+        user_id=event.timeline.user_id,
+        split=event.timeline.splits[event.position],
+        time=event.timeline.times[event.position],
+        history=event.history[-config.history_cap :],
+        candidates=tuple(corpus.items[i].item_id for i in top),
+        scores=tuple(float(s) for s in scores),
+        gains=tuple(int(i == target) for i in top),
+    )
+
+
+def main(run: Path, config: Config, seed: int) -> None:
+    corpus = Corpus.load(run / READS[0])
+    key = {**config.model_dump(), "seed": seed}
+    with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work, bar() as progress:
+        task = progress.add_task("pre-ranker epochs", total=(config.folds + 1) * config.sasrec.epochs)
+
+        def report(fold: int, epoch: int, loss: float) -> None:
+            work.metric(phase=f"fold {fold}" if fold < config.folds else "all users", step=epoch, loss=loss)
+            progress.advance(task)
+
+        result = make_slates(corpus, config, seed, report)
+        result.slates.save(work.path)
+        sasrec.save(result.model, work.path / "sasrec")
+        write_json(work.path / "events.json", result.n_events)
+        for split in Split:
+            work.counts[f"events_{split.value}"] = sum(result.n_events[split].values())
+            work.counts[f"slates_{split.value}"] = len(result.slates.split(split))

@@ -1,0 +1,144 @@
+"""A shop of four items and four users, small enough to count by hand."""
+
+from dataclasses import replace
+from math import log, sqrt
+
+import numpy as np
+import pytest
+
+from gr2.artifacts import Corpus
+from gr2.baselines.counts import count, cross_count
+from gr2.baselines.features import DAY, SHRINK, Knowledge, features
+from gr2.types import Item, Slate, Split, Timeline
+
+A, B, C, D = range(4)
+ITEMS = (
+    Item(item_id="a", title="A", categories=("war",), year=1990),
+    Item(item_id="b", title="B", categories=("war", "love"), year=1992),
+    Item(item_id="c", title="C", categories=("love",), year=None),
+    Item(item_id="d", title="D", categories=(), year=1999),
+)
+
+
+def timeline(user: str, items: str, tests: int = 0) -> Timeline:
+    splits = (Split.TRAIN,) * (len(items) - tests) + (Split.TEST,) * tests
+    return Timeline(user_id=user, item_ids=tuple(items), times=tuple(DAY * t for t in range(len(items))), splits=splits)
+
+
+CORPUS = Corpus(
+    items=ITEMS,
+    timelines=(timeline("u0", "abc"), timeline("u1", "bac"), timeline("u2", "adb", tests=1), timeline("u3", "abd")),
+)
+FOLDS = {"u0": 0, "u1": 0, "u2": 1, "u3": 1}
+
+
+def slate(user: str, split: Split, history: str, candidates: str, days: float) -> Slate:
+    k = len(candidates)
+    return Slate(
+        slate_id=f"{user}:{len(history)}",
+        user_id=user,
+        split=split,
+        time=int(days * DAY),
+        history=tuple(history),
+        candidates=tuple(candidates),
+        scores=tuple(5.0 - i for i in range(k)),
+        gains=(1,) + (0,) * (k - 1),
+    )
+
+
+def column(slates: list[Slate], name: str, corpus: Corpus = CORPUS, **extra: np.ndarray) -> list[list[float]]:
+    names, matrices = features(slates, Knowledge(corpus=corpus, counts=cross_count(corpus, FOLDS), **extra))
+    return [matrix[:, names.index(name)].tolist() for matrix in matrices]
+
+
+def test_counts_by_hand() -> None:
+    counts = count(CORPUS.timelines, CORPUS.row)
+    assert counts.popularity.tolist() == [4, 3, 2, 2]  # u2's b is a test event
+    assert counts.together.toarray()[A].tolist() == [4, 3, 2, 2]
+    assert counts.follows[1].toarray()[A].tolist() == [0, 2, 1, 1]  # a then b: u0, u3; a then c: u1; a then d: u2
+    assert counts.follows[5].toarray()[A].tolist() == [0, 2, 2, 2]
+    assert counts.follows[1].toarray()[B].tolist() == [1, 0, 1, 1]
+    assert counts.between(np.array([B, B]), np.array([0, 1]), np.array([1, 2 * DAY])).tolist() == [1, 2]
+
+
+def test_a_repeated_item_counts_once() -> None:
+    counts = count([timeline("u", "abab")], CORPUS.row)
+    assert counts.popularity.tolist() == [1, 1, 0, 0]
+    assert counts.follows[5].toarray()[B].tolist() == [0, 0, 0, 0]
+
+
+def test_a_test_slate_sees_everyone_and_a_training_slate_the_other_fold() -> None:
+    test = slate("u2", Split.TEST, "ad", "bc", days=2)
+    train = slate("u0", Split.TRAIN, "ab", "cd", days=2)
+    popular = column([test, train], "popularity")
+    assert popular[0] == pytest.approx([log((3 + 1) / (4 + 1)), log((2 + 1) / (4 + 1))])
+    # outside fold 0 are u2 (a d) and u3 (a b d): nobody with c, both with d
+    assert popular[1] == pytest.approx([log((0 + 1) / (2 + 1)), log((2 + 1) / (2 + 1))])
+
+
+def test_recent_popularity_ends_at_the_cut_off() -> None:
+    # before day 1: a by u0 u2 u3, b by u1. The event on day 1 itself does not count.
+    recent = column([slate("u2", Split.TEST, "d", "ab", days=1)], "popularity_7d")
+    assert recent[0] == pytest.approx([log((3 + 1) / (4 + 1)), log((1 + 1) / (4 + 1))])
+
+
+def test_covisitation_by_hand() -> None:
+    test = slate("u2", Split.TEST, "ad", "bc", days=2)
+    # last event d (2 users); with b (3 users): u3 only; with c (2 users): nobody
+    assert column([test], "together_last1")[0] == pytest.approx([1 / sqrt((2 + SHRINK) * (3 + SHRINK)), 0])
+    # d right after b: u3, so near, but b is never after d
+    assert column([test], "near1_last1")[0] == pytest.approx([1 / sqrt((2 + SHRINK) * (3 + SHRINK)), 0])
+    assert column([test], "after1_last1")[0] == [0, 0]
+    # mean over d and a: right after a (4 users) comes b twice, c once
+    assert column([test], "after1_last3")[0] == pytest.approx([2 / (4 + SHRINK) / 2, 1 / (4 + SHRINK) / 2])
+    # decayed sum: a is one step older than d
+    assert column([test], "after1_decayed")[0] == pytest.approx([0.9 * 2 / (4 + SHRINK), 0.9 * 1 / (4 + SHRINK)])
+    # the closest history item to c is a: 2 users with both
+    assert column([test], "together_max")[0][1] == pytest.approx(2 / sqrt((4 + SHRINK) * (2 + SHRINK)))
+
+
+def test_genres_and_years_by_hand() -> None:
+    test = slate("u2", Split.TEST, "ab", "cd", days=2)
+    # b is war + love, each 1/sqrt(2); c is love; d has no genre
+    assert column([test], "genre_last1")[0] == pytest.approx([1 / sqrt(2), 0])
+    assert column([test], "genre_last10")[0] == pytest.approx([1 / sqrt(2) / 2, 0])
+    years = column([test], "year_from_last")[0]
+    assert np.isnan(years[0])
+    assert years[1] == 1999 - 1992
+    assert column([test], "year_from_mean")[0][1] == 1999 - (1990 + 1992) / 2
+
+
+def test_incoming_order_and_score() -> None:
+    test = slate("u2", Split.TEST, "a", "bcd", days=2)
+    assert column([test], "rank")[0] == [0, 1, 2]
+    assert column([test], "score_below_first")[0] == [0, -1, -2]
+    assert column([test], "history_length")[0] == [1, 1, 1]
+
+
+def test_text_and_id_features_by_hand() -> None:
+    vectors = np.array([[1, 0], [0, 1], [1, 0], [0.6, 0.8]])
+    codes = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
+    test = slate("u2", Split.TEST, "ab", "cd", days=2)
+    assert column([test], "text_last1", vectors=vectors)[0] == pytest.approx([0, 0.8])
+    assert column([test], "text_last3", vectors=vectors)[0] == pytest.approx([1 / 2, (0.6 + 0.8) / 2])
+    assert column([test], "text_max", vectors=vectors)[0] == pytest.approx([1, 0.8])
+    # c shares two leading codes with a, one with b; d shares none (its later codes do not count)
+    assert column([test], "prefix_last10", codes=codes)[0] == pytest.approx([(1 + 2) / 2, 0])
+
+
+def test_slates_of_different_lengths() -> None:
+    slates = [slate("u2", Split.TEST, "a", "bcd", 2), slate("u2", Split.TEST, "ad", "bc", 2)]
+    assert [len(v) for v in column(slates, "together_last1")] == [3, 2]
+    assert column(slates, "together_last1")[1] == column(slates[1:], "together_last1")[0]
+
+
+@pytest.mark.parametrize("later", ["ab", "abd", "abcd", "abdc"])
+def test_a_training_slate_is_blind_to_its_own_event_and_all_later_ones(later: str) -> None:
+    changed = replace(CORPUS, timelines=(timeline("u0", later), *CORPUS.timelines[1:]))
+    train = slate("u0", Split.TRAIN, "ab", "cd", days=2)
+    for corpus in (CORPUS, changed):
+        names, (matrix,) = features([train], Knowledge(corpus=corpus, counts=cross_count(corpus, FOLDS)))
+        if corpus is CORPUS:
+            expected = matrix
+    np.testing.assert_array_equal(matrix, expected)
+    assert len(names) == matrix.shape[1] == len(set(names))

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gr2.errors import UserError
+from gr2.retrieve import sasrec
+from gr2.retrieve.sasrec import SasrecConfig
+
+N = 12
+SMALL = SasrecConfig(dim=16, layers=1, heads=2, max_length=8, epochs=12, batch_size=16, learning_rate=2e-2)
+
+
+def cyclic_shop(users: int = 40, length: int = 20) -> list[list[int]]:
+    """After item i everyone takes i + 1."""
+    return [[(u + t) % N for t in range(length)] for u in range(users)]
+
+
+@pytest.fixture(scope="module")
+def model() -> sasrec.Sasrec:
+    return sasrec.train(cyclic_shop(), N, SMALL, seed=0)
+
+
+def test_learns_the_cycle(model: sasrec.Sasrec) -> None:
+    best = sasrec.scores(model, [[i, (i + 1) % N, (i + 2) % N] for i in range(N)]).argmax(1)
+    assert best.tolist() == [(i + 3) % N for i in range(N)]
+
+
+def test_scores_are_blind_to_the_rest_of_the_batch(model: sasrec.Sasrec) -> None:
+    together = sasrec.scores(model, [[3], [], [1, 2, 3, 4, 5]])
+    alone = np.concatenate([sasrec.scores(model, [h]) for h in ([3], [], [1, 2, 3, 4, 5])])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_only_the_newest_events_count(model: sasrec.Sasrec) -> None:
+    tail = [4, 5, 6, 7, 8, 9, 10, 11]
+    np.testing.assert_array_equal(sasrec.scores(model, [[0, 1, 2, 3, *tail]]), sasrec.scores(model, [tail]))
+
+
+def test_a_state_does_not_see_what_comes_after_it(model: sasrec.Sasrec) -> None:
+    with torch.inference_mode():
+        one, other = model(torch.tensor([[N, 1, 2, 3], [N, 1, 2, 9]]))
+    torch.testing.assert_close(one[:3], other[:3])
+    assert not torch.allclose(one[3], other[3])
+
+
+def test_the_same_seed_gives_the_same_model(model: sasrec.Sasrec) -> None:
+    again = sasrec.train(cyclic_shop(), N, SMALL, seed=0)
+    np.testing.assert_array_equal(sasrec.scores(again, [[1, 2]]), sasrec.scores(model, [[1, 2]]))
+
+
+def test_save_and_load(model: sasrec.Sasrec, tmp_path) -> None:
+    sasrec.save(model, tmp_path / "sasrec")
+    loaded = sasrec.load(tmp_path / "sasrec")
+    np.testing.assert_array_equal(sasrec.scores(loaded, [[1, 2]]), sasrec.scores(model, [[1, 2]]))
+    with pytest.raises(UserError, match="not there"):
+        sasrec.load(tmp_path / "elsewhere")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 10), st.integers(0, 3))
+def test_windows_cut_a_sequence_without_loss(length: int, size: int, seed: int) -> None:
+    windows = list(sasrec._windows([list(range(length))], size, np.random.default_rng(seed)))
+    assert [row for window in windows for row in window] == list(range(length))
+    assert all(1 <= len(window) <= size for window in windows)

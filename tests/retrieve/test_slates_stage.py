@@ -1,0 +1,137 @@
+"""s04_slates on a small shop."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gr2.artifacts import Corpus, Slates
+from gr2.errors import UserError
+from gr2.record import digest_folder, read_json, write_json
+from gr2.retrieve import sasrec
+from gr2.retrieve.folds import user_folds
+from gr2.retrieve.popularity import popularity
+from gr2.retrieve.sasrec import SasrecConfig
+from gr2.stages import s04_slates
+from gr2.stages.s04_slates import Config, Retrieved, make_slates
+from gr2.types import Item, Split, Timeline
+
+TINY = Config(
+    k=5,
+    folds=3,
+    min_history=2,
+    train_events_per_user=6,
+    history_cap=4,
+    sasrec=SasrecConfig(dim=8, layers=1, heads=1, max_length=6, epochs=2, batch_size=8),
+)
+SPLITS = (Split.TRAIN,) * 10 + (Split.VALID,) * 2 + (Split.TEST,) * 2
+
+
+def shop(users: int = 9, n: int = 24) -> Corpus:
+    rng = np.random.default_rng(0)
+    return Corpus(
+        items=tuple(Item(item_id=f"i{i}", title=f"film {i}") for i in range(n)),
+        timelines=tuple(
+            Timeline(
+                user_id=f"u{u}",
+                item_ids=tuple(f"i{i}" for i in rng.permutation(n)[: len(SPLITS)]),
+                times=tuple(range(len(SPLITS))),
+                splits=SPLITS,
+            )
+            for u in range(users)
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def made() -> Retrieved:
+    return make_slates(shop(), TINY, seed=0)
+
+
+def test_a_slate_holds_the_k_best_items_outside_the_history(made: Retrieved) -> None:
+    corpus = shop()
+    for slate in made.slates.slates:
+        timeline = corpus.by_user[slate.user_id]
+        position = int(slate.slate_id.split(":")[1])
+        before = timeline.item_ids[:position]
+        assert slate.history == before[-4:]
+        assert slate.time == timeline.times[position]
+        assert slate.split is timeline.splits[position]
+        assert not set(slate.candidates) & set(before)
+        assert len(set(slate.candidates)) == 5
+        assert slate.candidates[slate.target] == timeline.item_ids[position]
+        assert sum(slate.gains) == 1
+        assert list(slate.scores) == sorted(slate.scores, reverse=True)
+
+
+def test_held_out_slates_are_the_top_k_of_the_model_of_all_users(made: Retrieved) -> None:
+    corpus = shop()
+    for slate in made.slates.split(Split.TEST):
+        before = corpus.by_user[slate.user_id].item_ids[: int(slate.slate_id.split(":")[1])]
+        rows = [corpus.row[i] for i in before]
+        scores = sasrec.scores(made.model, [rows])[0]
+        scores[rows] = -np.inf
+        assert slate.candidates == tuple(f"i{i}" for i in np.argsort(-scores)[:5])
+
+
+def test_events_without_a_slate_are_counted(made: Retrieved) -> None:
+    # 10 training events: the first 2 are too early, and of the rest at most the 6 most recent are tried
+    assert made.n_events[Split.TRAIN] == {f"u{u}": 6 for u in range(9)}
+    assert made.n_events[Split.VALID] == made.n_events[Split.TEST] == {f"u{u}": 2 for u in range(9)}
+    assert 0 < len(made.slates.split(Split.TEST)) < 18
+
+
+@pytest.mark.parametrize("user", [0, 4, 8])
+def test_training_slates_come_from_a_model_that_never_saw_the_user(made: Retrieved, user: int) -> None:
+    """Another training past of a user changes nobody's model but those of the other folds and of all users."""
+    corpus = shop()
+    timeline = corpus.timelines[user]
+    swapped = (*timeline.item_ids[:8], timeline.item_ids[9], timeline.item_ids[8], *timeline.item_ids[10:])
+    timelines = list(corpus.timelines)
+    timelines[user] = replace(timeline, item_ids=swapped)
+    other = make_slates(replace(corpus, timelines=tuple(timelines)), TINY, seed=0)
+
+    def early(result: Retrieved) -> list:
+        slates = [s for s in result.slates.split(Split.TRAIN) if s.user_id == timeline.user_id]
+        return [s for s in slates if int(s.slate_id.split(":")[1]) < 8]
+
+    assert early(made) == early(other)
+    assert made.slates.split(Split.TEST) != other.slates.split(Split.TEST)
+
+
+def test_folds_part_the_users_evenly() -> None:
+    folds = user_folds([f"u{u}" for u in range(11)], 4, seed=1)
+    assert sorted(np.bincount(list(folds.values()))) == [2, 3, 3, 3]
+
+
+def test_too_few_users_or_items_is_the_users_error() -> None:
+    with pytest.raises(UserError, match="folds = 3"):
+        make_slates(shop(users=2), TINY, seed=0)
+    with pytest.raises(UserError, match="k = 24"):
+        make_slates(shop(), TINY.model_copy(update={"k": 24}), seed=0)
+
+
+def test_popularity_counts_training_events_only() -> None:
+    splits = (Split.TRAIN, Split.TRAIN, Split.TEST)
+    corpus = Corpus(
+        items=tuple(Item(item_id=i, title=i) for i in "abc"),
+        timelines=(
+            Timeline(user_id="u", item_ids=("a", "b", "c"), times=(0, 1, 2), splits=splits),
+            Timeline(user_id="v", item_ids=("b", "a", "a"), times=(0, 1, 2), splits=splits),
+        ),
+    )
+    assert popularity(corpus).tolist() == [2, 2, 0]
+
+
+def test_main_writes_the_stage(tmp_path, made: Retrieved) -> None:
+    folder = tmp_path / "01_corpus"
+    folder.mkdir()
+    shop().save(folder)
+    write_json(folder / "record.json", {"digest": digest_folder(folder)})
+    s04_slates.main(tmp_path, TINY, seed=0)
+    written = tmp_path / "04_slates"
+    assert Slates.load(written) == made.slates
+    assert read_json(written / "events.json")["test"] == made.n_events[Split.TEST]
+    assert read_json(written / "record.json")["counts"]["events_test"] == 18
+    assert sasrec.load(written / "sasrec").n_items == 24
+    assert len((written / "metrics.jsonl").read_text().splitlines()) == (3 + 1) * 2
