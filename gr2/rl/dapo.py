@@ -1,0 +1,77 @@
+"""DAPO on TRL: its GRPOTrainer has clip-higher and the token-level loss; dynamic sampling is added here.
+
+Dynamic sampling: a group whose rewards are all alike has no advantage and teaches nothing. Fresh prompts are
+rolled out until every place of the batch holds a group that teaches, or `max_rounds` is reached; then what is
+still empty is filled with idle groups (advantage 0).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+from trl.trainer.utils import pad
+
+Rollouts = dict[str, Tensor]
+TOLERANCE = 1e-6
+
+
+class DapoTrainer(GRPOTrainer):
+    """GRPOTrainer with dynamic sampling. `max_rounds` is set after construction."""
+
+    max_rounds = 3
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Rollouts:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        wanted = len(inputs)
+        pad_id = self.processing_class.pad_token_id
+        taught: list[Rollouts] = []
+        for rounds in range(1, self.max_rounds + 1):
+            rollouts = super()._generate_and_score_completions(inputs)
+            live = informative_rows(rollouts["advantages"], self.num_generations)
+            taught.append(take(rollouts, live))
+            missing = wanted - sum(len(part["advantages"]) for part in taught)
+            # Every rank must leave in the same round, or the others wait for it for ever.
+            if self.accelerator.gather(torch.tensor([missing], device=self.accelerator.device)).max() <= 0:
+                break
+            inputs = self._fresh_inputs(wanted, rounds)
+        self._metrics["train"]["dynamic_sampling/rounds"].append(rounds)
+        self._metrics["train"]["dynamic_sampling/live_share"].append(live.float().mean().item())
+        idle = take(rollouts, ~live)
+        batch = take(concatenate([*taught, idle], pad_id), slice(0, wanted))
+        batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
+        return batch
+
+    def _fresh_inputs(self, rows: int, rounds: int) -> list[dict[str, Any]]:
+        """Prompts outside the data loader's order; a function of seed, step, round and rank, so that runs repeat."""
+        place = (self.args.seed, self.state.global_step, rounds, self.accelerator.process_index)
+        picks = np.random.default_rng(place).choice(len(self.train_dataset), size=rows // self.num_generations)
+        return [dict(self.train_dataset[int(i)]) for i in picks for _ in range(self.num_generations)]
+
+
+def informative_rows(advantages: Tensor, group: int) -> Tensor:
+    """(B,) bool: rows of the groups (of `group` rows each) in which some advantage is not 0."""
+    return (advantages.view(-1, group).abs().amax(1) > TOLERANCE).repeat_interleave(group)
+
+
+def take(rollouts: Rollouts, rows: Tensor | slice) -> Rollouts:
+    """These rows of every per-row tensor."""
+    return {name: value[rows] if value.ndim else value for name, value in rollouts.items()}
+
+
+def concatenate(parts: Sequence[Rollouts], pad_id: int) -> Rollouts:
+    """Join along the rows: prompts padded on the left, completions on the right."""
+    joined: Rollouts = {}
+    for name, value in parts[0].items():
+        if value.ndim == 0:
+            joined[name] = value
+        elif value.ndim == 1:
+            joined[name] = torch.cat([part[name] for part in parts])
+        else:
+            rows = [row for part in parts for row in part[name]]
+            side = "left" if name.startswith("prompt") else "right"
+            joined[name] = pad(rows, padding_value=pad_id if name.endswith("_ids") else 0, padding_side=side)
+    return joined

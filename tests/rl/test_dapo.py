@@ -1,0 +1,76 @@
+"""Dynamic sampling: groups that teach nothing are replaced by fresh ones."""
+
+import shop
+import torch
+from datasets import Dataset
+from trl import GRPOConfig
+
+from gr2.rl.dapo import DapoTrainer, concatenate, informative_rows, take
+
+
+def test_informative_rows_are_whole_groups():
+    advantages = torch.tensor([0.0, 0.0, 1.0, -1.0, 0.0, 1e-9])
+    assert informative_rows(advantages, 2).tolist() == [False, False, True, True, False, False]
+
+
+def test_concatenate_pads_prompts_left_and_completions_right():
+    a = {
+        "prompt_ids": torch.tensor([[1, 2]]),
+        "completion_ids": torch.tensor([[3]]),
+        "completion_mask": torch.tensor([[1]]),
+        "advantages": torch.tensor([0.5]),
+        "num_items_in_batch": torch.tensor(1),
+    }
+    b = {
+        "prompt_ids": torch.tensor([[4]]),
+        "completion_ids": torch.tensor([[5, 6]]),
+        "completion_mask": torch.tensor([[1, 1]]),
+        "advantages": torch.tensor([-0.5]),
+        "num_items_in_batch": torch.tensor(2),
+    }
+    joined = concatenate([a, b], pad_id=9)
+    assert joined["prompt_ids"].tolist() == [[1, 2], [9, 4]]
+    assert joined["completion_ids"].tolist() == [[3, 9], [5, 6]]
+    assert joined["completion_mask"].tolist() == [[1, 0], [1, 1]]
+    assert take(joined, torch.tensor([False, True]))["advantages"].tolist() == [-0.5]
+
+
+def test_idle_groups_are_replaced(tmp_path):
+    """Prompts named `dull` always score alike; the batch that is trained on holds only the others, as long as rounds last."""
+    checkpoint = shop.checkpoint()
+    seen: list[torch.Tensor] = []
+
+    class Watched(DapoTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            seen.append(batch["advantages"].view(-1, 4))
+            return batch
+
+    def reward(completion_ids, dull, **_):
+        return [0.0 if d else float(i % 2) for i, d in enumerate(dull)]
+
+    rows = [{"prompt": "<|history|><s_a_0><s_b_0><think>", "dull": i % 2 == 0} for i in range(32)]
+    trainer = Watched(
+        model=checkpoint.model,
+        processing_class=checkpoint.tokenizer,
+        reward_funcs=[reward],
+        train_dataset=Dataset.from_list(rows),
+        args=GRPOConfig(
+            output_dir=str(tmp_path),
+            max_steps=3,
+            per_device_train_batch_size=16,
+            num_generations=4,
+            max_completion_length=4,
+            bf16=False,
+            activation_checkpointing=False,
+            report_to=[],
+            disable_tqdm=True,
+            save_strategy="no",
+        ),
+    )
+    trainer.max_rounds = 8
+    trainer.train()
+    assert len(seen) == 3
+    for groups in seen:
+        assert groups.shape == (4, 4)
+        assert (groups.abs().amax(1) > 0).all()
