@@ -217,7 +217,10 @@ class Traces:
     @classmethod
     def load(cls, folder: Path) -> "Traces":
         return cls(
-            traces=tuple(Trace(**{**row, "order": tuple(row["order"])}) for row in _read_jsonl(folder / "traces.jsonl"))
+            traces=tuple(
+                Trace(**{**row, "order": tuple(row["order"]), "opinion": tuple(row["opinion"])})
+                for row in _read_jsonl(folder / "traces.jsonl")
+            )
         )
 
 

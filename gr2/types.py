@@ -120,6 +120,8 @@ class Trace:
     kept: bool
     reason: str
     """Why it was kept or refused."""
+    opinion: tuple[float, ...] = ()
+    """Probability, to the teacher, that each candidate comes first, before any attempt; empty when it cannot say."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

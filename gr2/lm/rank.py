@@ -7,7 +7,7 @@ import torch
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, complete, prompt_tokens
-from gr2.lm.onepass import candidate_logprobs, tree_batch
+from gr2.lm.onepass import TreeBatch, candidate_logprobs, tree_batch
 from gr2.progress import track
 from gr2.prompt.parse import parse
 from gr2.types import AnswerStatus, Ranking, Slate
@@ -45,7 +45,7 @@ def rank_in_one_pass(checkpoint: Checkpoint, slates: Sequence[Slate], *, batch_s
     return rankings
 
 
-def slate_tree(checkpoint: Checkpoint, slates: Sequence[Slate]):
+def slate_tree(checkpoint: Checkpoint, slates: Sequence[Slate]) -> TreeBatch:
     """Direct prompts of slates of one K, with their candidates as branches."""
     spelled = torch.stack([checkpoint.id_tokens.of(s.candidates) for s in slates])
     return tree_batch(prompt_tokens(checkpoint, slates, think=False), spelled, checkpoint.tokenizer.pad_token_id)

@@ -24,14 +24,13 @@ class DapoTrainer(GRPOTrainer):
     max_rounds = 3
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Rollouts:
-        if not self.model.training:
-            return super()._generate_and_score_completions(inputs)
         wanted = len(inputs)
-        pad_id = self.processing_class.pad_token_id
+        tokenizer: Any = self.processing_class
+        group: Any = self.num_generations
         taught: list[Rollouts] = []
         for rounds in range(1, self.max_rounds + 1):
             rollouts = super()._generate_and_score_completions(inputs)
-            live = informative_rows(rollouts["advantages"], self.num_generations)
+            live = informative_rows(rollouts["advantages"], group)
             taught.append(take(rollouts, live))
             missing = wanted - sum(len(part["advantages"]) for part in taught)
             # Every rank must leave in the same round, or the others wait for it for ever.
@@ -41,15 +40,17 @@ class DapoTrainer(GRPOTrainer):
         self._metrics["train"]["dynamic_sampling/rounds"].append(rounds)
         self._metrics["train"]["dynamic_sampling/live_share"].append(live.float().mean().item())
         idle = take(rollouts, ~live)
-        batch = take(concatenate([*taught, idle], pad_id), slice(0, wanted))
+        batch = take(concatenate([*taught, idle], tokenizer.pad_token_id), slice(0, wanted))
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
         return batch
 
     def _fresh_inputs(self, rows: int, rounds: int) -> list[dict[str, Any]]:
         """Prompts outside the data loader's order; a function of seed, step, round and rank, so that runs repeat."""
         place = (self.args.seed, self.state.global_step, rounds, self.accelerator.process_index)
-        picks = np.random.default_rng(place).choice(len(self.train_dataset), size=rows // self.num_generations)
-        return [dict(self.train_dataset[int(i)]) for i in picks for _ in range(self.num_generations)]
+        group: Any = self.num_generations
+        prompts: Any = self.train_dataset
+        picks = np.random.default_rng(place).choice(len(prompts), size=rows // group)
+        return [dict(prompts[int(i)]) for i in picks for _ in range(group)]
 
 
 def informative_rows(advantages: Tensor, group: int) -> Tensor:

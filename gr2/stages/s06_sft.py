@@ -47,6 +47,9 @@ class Config(BaseModel):
     """Weight of the tokens of the first item of the answer, which is the verified one (ours)."""
     direct_share: float = Field(0.5, gt=0, lt=1)
     """Share of each batch that is learned as an answer at once (ours)."""
+    opinion_share: float = Field(0.8, ge=0, le=1)
+    """Share of the answer-at-once loss that follows the teacher's opinion on all slates, kept and refused alike; the
+    rest follows the kept rankings (ours: rejection alone drops the hardest slates)."""
     fit: FitConfig
     """Training."""
     valid_slates: int = 256
@@ -55,7 +58,7 @@ class Config(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """The kept traces, each ready to be learned in both ways; the lists have one length."""
+    """The kept traces, ready to be learned as text; the lists have one length."""
 
     slates: list[Slate]
     orders: Tensor
@@ -101,7 +104,7 @@ def thinking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int]) -> T
     return weighted_next_token(checkpoint.model, tokens, weights)
 
 
-def direct_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], config: Config) -> Tensor:
+def ranking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], config: Config) -> Tensor:
     """-log P of the traces' rankings under the one-pass Plackett-Luce policy, in nats a weighted rank (ours)."""
     scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, [rows.slates[i] for i in picks]))
     terms_BK = rank_log_probs(scores_BK, rows.orders[list(picks)][:, None])[:, 0]
@@ -110,25 +113,39 @@ def direct_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], config
     return -(terms_BK * weights_K).sum(-1).mean() / weights_K.sum()
 
 
+def opinion_loss(checkpoint: Checkpoint, slates: Sequence[Slate], opinions_BK: Tensor) -> Tensor:
+    """Cross-entropy of who comes first, in nats a slate, against the teacher's probabilities (ours)."""
+    logp_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, slates)).log_softmax(-1)
+    return -(opinions_BK * logp_BK).sum(-1).mean()
+
+
 def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, seed: int, work: StageFolder) -> None:
     """Train the checkpoint's model in place. Raises UserError when no trace was kept."""
     kept = traces.kept()
     if not kept:
         raise UserError("05_traces: no trace was kept; raise [traces] attempts")
     rows = make_rows(checkpoint, slates, kept, config)
+    opined = [t for t in traces.traces if t.opinion]
+    judged = [slates.by_id[t.slate_id] for t in opined]
+    opinions = torch.tensor([t.opinion for t in opined])
+    share = config.opinion_share if opined else 0.0
 
-    def batch_of(step: int) -> list[int]:
-        return epoch_picks(len(kept), config.fit.batch_size, step, seed)
-
-    def loss_of(picks: list[int]) -> Tensor:
-        cut = round(len(picks) * config.direct_share)
-        at_once = direct_loss(checkpoint, rows, picks[:cut], config)
-        return at_once + thinking_loss(checkpoint, rows, picks[cut:])
+    def loss_of(step: int) -> Tensor:
+        n_direct = round(config.fit.batch_size * config.direct_share)
+        n_opinion = round(n_direct * share)
+        loss = thinking_loss(checkpoint, rows, epoch_picks(len(kept), config.fit.batch_size - n_direct, step, seed))
+        if n_opinion < n_direct:
+            picks = epoch_picks(len(kept), n_direct - n_opinion, step, seed + 1)
+            loss = loss + (1 - share) * ranking_loss(checkpoint, rows, picks, config)
+        if n_opinion:
+            picks = epoch_picks(len(judged), n_opinion, step, seed + 2)
+            loss = loss + share * opinion_loss(checkpoint, [judged[i] for i in picks], opinions[picks])
+        return loss
 
     valid = slates.split(Split.VALID)[: config.valid_slates]
     fit(
         checkpoint.model,
-        batch_of,
+        lambda step: step,
         loss_of,
         config.fit,
         work,

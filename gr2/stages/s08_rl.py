@@ -107,13 +107,15 @@ def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: 
     shutil.rmtree(scratch)
 
 
-def make_reward(checkpoint: Checkpoint, slates: Slates, alpha: float, rollouts: Path) -> Callable[..., list[float]]:
+def make_reward(
+    checkpoint: Checkpoint, slates: Slates, alpha: float, rollouts: Path
+) -> Callable[..., list[float | None]]:
     """A TRL reward function that reads completions by token numbers, since decoded text may lack tokens."""
 
     def reward(
         completion_ids: list[list[int]], slate_id: list[str], trainer_state: Any = None, **_: Any
-    ) -> list[float]:
-        totals = []
+    ) -> list[float | None]:
+        totals: list[float | None] = []
         with rollouts.open("a", encoding="utf-8") as file:
             for tokens, name in zip(completion_ids, slate_id, strict=True):
                 text = checkpoint.tokenizer.decode(tokens, skip_special_tokens=False)

@@ -36,7 +36,7 @@ def test_concatenate_pads_prompts_left_and_completions_right():
 
 
 def test_idle_groups_are_replaced(tmp_path):
-    """Prompts named `dull` always score alike; the batch that is trained on holds only the others, as long as rounds last."""
+    """Prompts named `dull` always score alike: the batch that is trained on holds only the others."""
     checkpoint = shop.checkpoint()
     seen: list[torch.Tensor] = []
 

@@ -1,0 +1,147 @@
+"""`gr2`: the stages and what runs hold; run, follow, rank and serve; and every stage by its name."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from gr2 import __version__
+from gr2.artifacts import Corpus, Scores, Slates
+from gr2.errors import UserError
+from gr2.evaluate.headline import caveat, headline
+from gr2.follow import follow_item
+from gr2.prompt.readable import readable
+from gr2.run import CONFIG, STAGES, about, console, folder_of, load_config, run_stages, stage_named, table_of
+from gr2.show import EVALUATION, REPORT, before_after, main_table, next_step, overview, runs_below, titles
+from gr2.types import AnswerStatus, Slate, Split
+
+DEBUG = "--debug"
+RUNS = Path("runs")
+SHOWN = 10
+"""Newest history items shown by `gr2 rank`."""
+
+Run = Annotated[Path, typer.Option("--run", help="Run folder, for example runs/nano.")]
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def gr2(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    """An open generative reasoning re-ranker. Alone: the stages, and what the runs below runs/ hold."""
+    if version:
+        print(f"gr2 {__version__}")
+    elif context.invoked_subcommand is None:
+        runs = runs_below(RUNS)
+        console.print(overview(runs))
+        console.print(f"\n{escape(next_step(runs))}", soft_wrap=True)
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(help="TOML file, one table a stage.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Run folder; runs/<name of the config> where it is left out.")
+    ] = None,
+    until: Annotated[str, typer.Option(help="Last stage to run.")] = STAGES[-1],
+    redo: Annotated[list[str] | None, typer.Option(help="Make this stage and all that reads it again.")] = None,
+) -> None:
+    """Run every stage, skipping what is complete and going on where a stopped run was."""
+    settings = load_config(config)
+    run = run or RUNS / settings.name
+    last = STAGES.index(stage_named(until))
+    run_stages(run, settings, STAGES[: last + 1], [stage_named(name) for name in redo or ()])
+    if last == len(STAGES) - 1:
+        show_scores(run)
+
+
+def show_scores(run: Path) -> None:
+    """Print the main table, one protocol after the other, what it says, and where the report lies."""
+    scores = Scores.load(run / EVALUATION)
+    for protocol in scores.table:
+        console.print(main_table(scores, protocol), "")
+    console.print(f"[bold]{escape(headline(scores))}[/] {caveat(scores)}", highlight=False)
+    console.print(f"report: {run / EVALUATION / REPORT}", soft_wrap=True)
+
+
+def stage_command(stage: str) -> Callable[[Path], None]:
+    def command(run: Run) -> None:
+        run_stages(run, load_config(run / CONFIG), [stage], [])
+
+    command.__doc__ = about(stage)
+    return command
+
+
+for _stage in STAGES:
+    app.command(table_of(_stage), rich_help_panel="One stage, with the run's config")(stage_command(_stage))
+
+
+@app.command()
+def follow(title: Annotated[str, typer.Argument(help="Title of an item, or its id.")], run: Run) -> None:
+    """Follow one item through every stage, from the run's own files."""
+    follow_item(run, title)
+
+
+@app.command()
+def rank(
+    user: Annotated[str, typer.Option(help="User id.")],
+    run: Run,
+    think: Annotated[bool, typer.Option(help="Let the model think first.")] = False,
+) -> None:
+    """Re-rank a user's newest test slate and show before, after and the thought."""
+    from gr2.serve.ranker import load_bundle
+
+    items = {item.item_id: item for item in Corpus.load(run / folder_of("s01_corpus")).items}
+    slate = newest_test_slate(run, user)
+    bundle = load_bundle(run / folder_of("s11_bundle"))
+    ranking = bundle.rank([slate], think=think)[0]
+    history = slate.history[-SHOWN:]
+    console.print(f"[bold]user {escape(user)}[/], slate {slate.slate_id}; newest of {len(slate.history)} events:")
+    console.print(f"{titles(history, items)}\n")
+    console.print(before_after(slate, ranking, items))
+    if ranking.status is not AnswerStatus.VALID:
+        console.print(f"[yellow]the answer was not valid ({ranking.status}): this is the incoming order[/]")
+    if ranking.thought:
+        console.print(f"\n[bold]thought[/] {escape(readable(ranking.thought, slate, items, bundle.ids.of))}")
+
+
+def newest_test_slate(run: Path, user: str) -> Slate:
+    """Raises UserError when the user has none."""
+    tests = Slates.load(run / folder_of("s04_slates")).split(Split.TEST)
+    own = [slate for slate in tests if slate.user_id == user]
+    if not own:
+        some = ", ".join(sorted({slate.user_id for slate in tests})[:5])
+        raise UserError(f"{run}: user {user!r} has no test slate; try one of {some}, ...")
+    return max(own, key=lambda slate: (slate.time, len(slate.history), slate.slate_id))
+
+
+@app.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, for example runs/nano/11_bundle.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Answer POST /v1/rerank (the Cohere, Jina and vLLM shape, plus user_history)."""
+    import uvicorn
+
+    from gr2.serve import http
+    from gr2.serve.ranker import load_bundle
+
+    uvicorn.run(http.app(load_bundle(bundle)), host=host, port=port)
+
+
+def main() -> None:
+    """Entry point: a UserError is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument != DEBUG)  # understood wherever it stands
+    try:
+        app(arguments)
+    except UserError as error:
+        if DEBUG in arguments:
+            raise
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,130 @@
+"""A run's TOML file: one table a stage, read into the stages' Configs and written out with every default filled in."""
+
+import json
+import tomllib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gr2.errors import UserError
+
+
+class RunTable(BaseModel):
+    """The [run] table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run is written to runs/<name>; the file's own name where it is left out."""
+    seed: int = Field(default=0, ge=0)
+    """Of every stage."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All that a run is made from."""
+
+    name: str
+    seed: int
+    tables: Mapping[str, BaseModel]
+    """Table name ("sids") -> the Config of that stage, for every stage that is built."""
+
+
+def read_config(path: Path, kinds: Mapping[str, type[BaseModel]], waiting: Collection[str]) -> RunConfig:
+    """Read `path`; `kinds` names the tables it may have, `waiting` those whose stage is not built yet.
+
+    Raises UserError on the first thing that is wrong, with file, table, key and the nearest known name.
+    """
+    raw = _parse(path)
+    for table, values in raw.items():
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: {table!r} stands outside of a table; move it below one of {_tables(kinds)}")
+        if table in waiting:
+            raise UserError(f"{path}: table [{table}]: this stage waits for its issue; delete the table")
+        if table not in ("run", *kinds):
+            raise UserError(f"{path}: unknown table [{table}]; {nearest(table, ('run', *kinds))}")
+    head = _fill(path, "run", RunTable, raw)
+    written_first = sorted(kinds, key=lambda table: table not in raw)  # what was typed wrong before what was left out
+    tables = {table: _fill(path, table, kinds[table], raw) for table in written_first}
+    return RunConfig(name=head.name or path.stem, seed=head.seed, tables={table: tables[table] for table in kinds})
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write every value, each under what it means, so that the file explains the run and makes it again."""
+    head = RunTable(name=config.name, seed=config.seed)
+    tables = {"run": head, **config.tables}
+    text = "\n".join(line for name, table in tables.items() for line in _table_lines(name, table))
+    path.write_text(text.lstrip("\n") + "\n", encoding="utf-8")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'slates'?`, or all there is to choose from when nothing is near."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        others = ", ".join(sorted(p.name for p in path.parent.glob("*.toml"))) or "no .toml file"
+        raise UserError(f"{path}: not there; that folder has {others}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def _tables(kinds: Iterable[str]) -> str:
+    return ", ".join(f"[{name}]" for name in ("run", *kinds))
+
+
+def _fill(path: Path, table: str, kind: type[BaseModel], raw: Mapping[str, Any]) -> Any:
+    try:
+        return kind.model_validate(raw.get(table, {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        raise UserError(f"{path}: [{table}] {message}")
+    *parents, key = map(str, first["loc"])
+    where = f"{path}: [{'.'.join([table, *parents])}]"
+    if first["type"] == "extra_forbidden":
+        raise UserError(f"{where} unknown key {key!r}; {nearest(key, _fields(kind, parents))}")
+    if first["type"] == "missing":
+        raise UserError(f"{where} key {key!r} is missing; add it")
+    raise UserError(f"{where} {key} = {json.dumps(first['input'], default=str)}: {message}")
+
+
+def _fields(kind: type[BaseModel], parents: Iterable[str]) -> list[str]:
+    """The known keys of the (nested) table."""
+    for part in parents:
+        inner = kind.model_fields[part].annotation if part in kind.model_fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return []
+        kind = inner
+    return list(kind.model_fields)
+
+
+def _table_lines(name: str, table: BaseModel) -> Iterator[str]:
+    """`[name]` and its keys, then its inner tables. None is left out: TOML has no word for it."""
+    yield from ("", f"[{name}]")
+    values = table.model_dump(mode="json", exclude_none=True)
+    inner = [key for key in values if isinstance(getattr(table, key), BaseModel)]
+    for key in (key for key in values if key not in inner):
+        meaning = type(table).model_fields[key].description or ""
+        yield from (f"# {line}" for line in meaning.splitlines())
+        yield f"{key} = {_toml(values[key])}"
+    for key in inner:
+        yield from _table_lines(f"{name}.{key}", getattr(table, key))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

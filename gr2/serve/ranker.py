@@ -1,0 +1,87 @@
+"""A frozen bundle: the re-ranker as it is served."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+from gr2.artifacts import Corpus, SemanticIds
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget
+from gr2.lm.rank import rank_by_writing, rank_in_one_pass
+from gr2.record import read_json, write_json
+from gr2.types import Item, Ranking, Slate
+
+META = "bundle.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """Both models with their catalogue and ids. Written by s11_bundle."""
+
+    name: str
+    corpus: Corpus
+    """The catalogue; without timelines."""
+    ids: SemanticIds
+    thinking: Checkpoint
+    direct: Checkpoint
+    k: int
+    """Candidates of the slates it was trained on."""
+    popular: tuple[str, ...]
+    """Most popular items of the training events, most first."""
+
+    @cached_property
+    def items(self) -> Mapping[str, Item]:
+        return {item.item_id: item for item in self.corpus.items}
+
+    def rank(self, slates: Sequence[Slate], *, think: bool) -> list[Ranking]:
+        """A permutation of each slate's candidates, in the order of `slates`.
+
+        Candidates and history must be in the catalogue (KeyError otherwise). Thinking is held to valid answers;
+        answering at once takes one forward pass.
+        """
+        rankings: dict[str, Ranking] = {}
+        for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
+            same = list(group)
+            if think:
+                ranked = rank_by_writing(
+                    self.thinking, same, think=True, constrained=True, budget=Budget(), label="think"
+                )
+            else:
+                ranked = rank_in_one_pass(self.direct, same, batch_size=64, label="rank")
+            rankings |= {r.slate_id: r for r in ranked}
+        return [rankings[s.slate_id] for s in slates]
+
+    def save(self, folder: Path) -> None:
+        for name in ("corpus", "sids"):
+            (folder / name).mkdir(exist_ok=True)
+        self.corpus.save(folder / "corpus")
+        self.ids.save(folder / "sids")
+        self.thinking.save(folder / "thinking")
+        self.direct.save(folder / "direct")
+        write_json(folder / META, {"name": self.name, "k": self.k, "popular": list(self.popular)})
+
+    @classmethod
+    def load(cls, folder: Path) -> "Bundle":
+        """Raises UserError when a part is missing, or belongs to other ids."""
+        meta = read_json(folder / META)
+        corpus, ids = Corpus.load(folder / "corpus"), SemanticIds.load(folder / "sids")
+        return cls(
+            name=meta["name"],
+            corpus=corpus,
+            ids=ids,
+            thinking=Checkpoint.load(folder / "thinking", corpus, ids),
+            direct=Checkpoint.load(folder / "direct", corpus, ids),
+            k=meta["k"],
+            popular=tuple(meta["popular"]),
+        )
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """See `Bundle.load`."""
+    return Bundle.load(folder)
+
+
+def _size(slate: Slate) -> int:
+    return len(slate.candidates)

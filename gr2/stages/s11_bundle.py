@@ -1,0 +1,51 @@
+"""Stage 11: everything that serving needs, frozen together in one folder that can be copied to another machine.
+
+Both models (thinking and direct), the catalogue, the ids and bundle.json. Loading checks digests, so that a bundle
+whose parts were swapped is refused.
+
+Reads: 01_corpus, 02_sids, 04_slates, 08_rl, 10_direct. Writes: thinking/, direct/, corpus/, sids/, bundle.json.
+Source: DESIGN §2 (ours).
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from gr2.artifacts import Corpus, SemanticIds, Slates
+from gr2.lm.checkpoint import Checkpoint
+from gr2.record import stage_folder
+from gr2.retrieve.popularity import popularity
+from gr2.serve.ranker import Bundle
+
+NAME = "11_bundle"
+READS = ("01_corpus", "02_sids", "04_slates", "08_rl", "10_direct")
+
+
+class Config(BaseModel):
+    """What the bundle says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    popular: int = 100
+    """How many of the most popular items are listed, for callers without candidates (ours)."""
+
+
+def main(run: Path, config: Config, seed: int) -> None:
+    corpus, ids, slates = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1]), Slates.load(run / READS[2])
+    counts = popularity(corpus)
+    popular = sorted(range(len(counts)), key=lambda i: (-counts[i], i))[: config.popular]
+    key = {**config.model_dump(), "seed": seed}
+    with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
+        bundle = Bundle(
+            name=run.name,
+            # The bundle serves the catalogue; nobody's history leaves the run folder.
+            corpus=replace(corpus, timelines=()),
+            ids=ids,
+            thinking=Checkpoint.load(run / "08_rl", corpus, ids),
+            direct=Checkpoint.load(run / "10_direct", corpus, ids),
+            k=max(len(s.candidates) for s in slates.slates),
+            popular=tuple(corpus.items[i].item_id for i in popular),
+        )
+        bundle.save(work.path)
+        work.counts["items"] = len(corpus.items)

@@ -1,0 +1,158 @@
+"""Stage 12: every ranker on the same test slates, with intervals, paired tests and probes, and the report.
+
+The best legacy re-ranker is named by the validation slates, before a test slate is looked at. GR2 appears in its
+stages (after SFT, after RL thinking, direct), so that one sees what each adds, on validation too (valid.json).
+
+Reads: all stages before it. Writes: <ranker>/rankings.parquet,
+summary.json, valid.json, free_answers.json, report.html. Source: P1's protocol and DESIGN §5.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from safetensors.numpy import load_file
+
+from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
+from gr2.baselines import lambdamart
+from gr2.baselines.features import Knowledge
+from gr2.baselines.simple import rank_incoming, rank_popular
+from gr2.evaluate.metrics import per_slate
+from gr2.evaluate.probes import probes, shuffle_agreement
+from gr2.evaluate.report import write_report
+from gr2.evaluate.table import INCOMING, evaluate
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget
+from gr2.lm.rank import rank_by_writing, rank_in_one_pass
+from gr2.record import read_json, stage_folder, write_json
+from gr2.serve.ranker import Bundle
+from gr2.types import Ranking, Slate, Split
+
+NAME = "12_evaluate"
+READS = ("01_corpus", "02_sids", "03_midtrain", "04_slates", "05_traces", "06_sft", "08_rl", "10_direct", "11_bundle")
+
+
+Ranker = Callable[[Sequence[Slate]], list[Ranking]]
+
+
+class Config(BaseModel):
+    """What is measured beside the table."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    free_answers: int = 512
+    """Test slates whose answers are also written without constraint, to count the valid ones (ours)."""
+
+
+def legacy_rankers(
+    train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int
+) -> dict[str, Ranker]:
+    """Incoming order, popularity and LambdaMART, the last tuned on validation slates."""
+    trees = lambdamart.fit(train, valid, knowledge, seed)
+    return {
+        INCOMING: rank_incoming,
+        "popularity": lambda slates: rank_popular(slates, knowledge.corpus),
+        "lambdamart": lambda slates: lambdamart.rank(trees, slates),
+    }
+
+
+def gr2_rankers(midtrained: Checkpoint, tuned: Checkpoint, bundle: Bundle) -> dict[str, Ranker]:
+    """GR2 as it grows: the mid-trained model's own likelihood, after SFT, and the two served models."""
+
+    def at_once(checkpoint: Checkpoint, label: str) -> Ranker:
+        return lambda slates: rank_in_one_pass(checkpoint, slates, batch_size=64, label=label)
+
+    def written(checkpoint: Checkpoint, label: str) -> Ranker:
+        return lambda slates: rank_by_writing(
+            checkpoint, slates, think=True, constrained=True, budget=Budget(), label=label
+        )
+
+    return {
+        "midtrained_likelihood": at_once(midtrained, "likelihood"),
+        "gr2_sft_thinking": written(tuned, "SFT, thinking"),
+        "gr2_sft_direct": at_once(tuned, "SFT, direct"),
+        "gr2_thinking": written(bundle.thinking, "thinking"),
+        "gr2_direct": at_once(bundle.direct, "direct"),
+    }
+
+
+def best_on_validation(slates: Sequence[Slate], rankings: Mapping[str, Sequence[Ranking]], names: Sequence[str]) -> str:
+    """The ranker with the highest mean of R@1 and N@3 on validation slates."""
+
+    def value(name: str) -> float:
+        metrics = per_slate(slates, rankings[name])
+        return float(metrics["R@1"].mean() + metrics["N@3"].mean())
+
+    return max(names, key=value)
+
+
+def shuffle_probe(ranker: Ranker, slates: Sequence[Slate], rankings: Sequence[Ranking], seed: int) -> dict[str, float]:
+    """How often the ranker says the same when the candidates are shown in a random order."""
+    rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(s.candidates)).tolist() for s in slates]
+    answers = ranker([shown_as(s, order) for s, order in zip(slates, orders, strict=True)])
+    back = [replace(r, order=tuple(o[c] for c in r.order)) for r, o in zip(answers, orders, strict=True)]
+    agreement = shuffle_agreement(rankings, back)
+    return {f"shuffle_{name}": value for name, value in agreement.items()}
+
+
+def shown_as(slate: Slate, order: Sequence[int]) -> Slate:
+    """The same slate with its candidates in another order."""
+    return replace(
+        slate,
+        candidates=tuple(slate.candidates[c] for c in order),
+        scores=tuple(slate.scores[c] for c in order),
+        gains=tuple(slate.gains[c] for c in order),
+    )
+
+
+def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool, label: str) -> dict[str, object]:
+    """What the model writes when nothing holds it to a valid answer: n, share of valid answers, count per status."""
+    rankings = rank_by_writing(checkpoint, slates, think=think, constrained=False, budget=Budget(), label=label)
+    counts = Counter(r.status.value for r in rankings)
+    return {"n": len(rankings), "valid_share": counts["valid"] / len(rankings), "statuses": dict(counts)}
+
+
+def main(run: Path, config: Config, seed: int) -> None:
+    corpus, ids, slates = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1]), Slates.load(run / READS[3])
+    train, valid, test = (slates.split(split) for split in (Split.TRAIN, Split.VALID, Split.TEST))
+    midtrained = Checkpoint.load(run / "03_midtrain", corpus, ids)
+    tuned = Checkpoint.load(run / "06_sft", corpus, ids)
+    bundle = Bundle.load(run / "11_bundle")
+    vectors = load_file(run / "02_sids" / "vectors.safetensors")["text"]
+    key = {**config.model_dump(), "seed": seed}
+    with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
+        knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
+        gr2 = gr2_rankers(midtrained, tuned, bundle)
+        rankers = legacy_rankers(train, valid, knowledge, seed) | gr2
+        on_valid = {name: ranker(valid) for name, ranker in rankers.items()}
+        on_test = {name: ranker(test) for name, ranker in rankers.items()}
+        for split, rankings in (("valid", on_valid), ("test", on_test)):
+            rankings["teacher"] = list(Rankings.load(run / "05_traces" / f"teacher_{split}").rankings)
+        best = best_on_validation(valid, on_valid, ("popularity", "lambdamart"))
+        for name, answers in on_test.items():
+            (work.path / name).mkdir(exist_ok=True)
+            Rankings(ranker=name, rankings=tuple(answers)).save(work.path / name)
+        events = read_json(run / "04_slates" / "events.json")
+        shown = {n: probes(r) for n, r in on_test.items()}
+        for name in ("gr2_thinking", "gr2_direct"):
+            shown[name] |= shuffle_probe(gr2[name], test, on_test[name], seed)
+        replace(evaluate(test, events["test"], on_test, best, seed), probes=shown).save(work.path)
+        write_json(
+            work.path / "valid.json",
+            {n: {m: float(v.mean()) for m, v in per_slate(valid, r).items()} for n, r in on_valid.items()},
+        )
+        asked = test[: config.free_answers]
+        write_json(
+            work.path / "free_answers.json",
+            {
+                "sft_thinking": free_answers(tuned, asked, think=True, label="free answers, SFT"),
+                "sft_direct": free_answers(tuned, asked, think=False, label="free answers, SFT direct"),
+                "rl_thinking": free_answers(bundle.thinking, asked, think=True, label="free answers, RL"),
+            },
+        )
+        work.counts |= {"slates_test": len(test), "best_legacy": best}
+        write_report(run, work.path / "report.html")

@@ -1,0 +1,1 @@
+"""Teachers: who reasons about a slate so that a student can learn to."""

@@ -1,0 +1,110 @@
+"""The evidence teacher: a softmax over the candidates of weighed evidence. (ours)
+
+The weights are a conditional logit (McFadden 1974) fitted to the training slates' targets, cross-fitted over folds of
+users: nobody's slates, in any split, are judged by weights that saw that user.
+
+Shapes: S slates, K candidates, F features, T kinds of evidence, H history events.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gr2.artifacts import Corpus
+from gr2.errors import UserError
+from gr2.retrieve.folds import user_folds
+from gr2.teach.evidence import FEATURES, HISTORY, KINDS, count, find
+from gr2.teach.rows import Rows, as_rows
+from gr2.types import Slate, Split
+
+RIDGE = 10.0
+"""Penalty on the squared weights, against a log-likelihood summed over slates."""
+STEPS = 8
+"""Newton steps; the fit has settled after five."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinions:
+    """What the teacher holds of some slates before it reasons about them."""
+
+    slates: tuple[Slate, ...]
+    rows: Rows
+    strengths: np.ndarray
+    """(S, K, T) how far each kind of evidence lifts a candidate above the slate's mean, in nats."""
+    links: np.ndarray
+    """(S, K, H) how strongly each history event, newest first, speaks for each candidate by co-visits."""
+
+    @cached_property
+    def orders(self) -> tuple[tuple[int, ...], ...]:
+        """Candidate positions of each slate, best first; equals keep the incoming order."""
+        totals = np.where(self.rows.real, self.strengths.sum(2), -np.inf)
+        ranked = np.argsort(-totals, axis=1, kind="stable").tolist()
+        return tuple(tuple(order[: len(s.candidates)]) for order, s in zip(ranked, self.slates, strict=True))
+
+    def probabilities(self, at: int) -> tuple[float, ...]:
+        """The softmax of the evidence on slate `at`, one number a candidate."""
+        totals = self.strengths[at, : len(self.slates[at].candidates)].sum(1)
+        shares = np.exp(totals - totals.max())
+        return tuple((shares / shares.sum()).round(5).tolist())
+
+    def of(self, split: Split) -> "Opinions":
+        """Those on the slates of one split."""
+        where = np.array([i for i, s in enumerate(self.slates) if s.split is split], dtype=np.int64)
+        return Opinions(
+            slates=tuple(self.slates[i] for i in where),
+            rows=self.rows.part(where),
+            strengths=self.strengths[where],
+            links=self.links[where],
+        )
+
+
+def opine(corpus: Corpus, slates: Sequence[Slate], folds: int, seed: int) -> Opinions:
+    """Fit the teacher on the training slates and judge all slates. Raises UserError when none is for training."""
+    training = np.array([s.split is Split.TRAIN for s in slates], dtype=bool)
+    if not training.any():
+        raise UserError("04_slates: no training slates to fit the teacher on; lower [slates] min_history or raise k")
+    evidence = count(corpus)
+    rows = as_rows(slates, corpus.row, evidence.visits.user_row, HISTORY)
+    findings = find(evidence, rows)
+    features = centred(findings.features, rows.real, training)
+    fold_of = user_folds(list(dict.fromkeys(s.user_id for s in slates)), folds, seed)
+    fold = np.array([fold_of[s.user_id] for s in slates])
+    targets = np.array([s.target for s in slates])
+    strengths = np.zeros((*features.shape[:2], len(KINDS)))
+    for number in range(folds):
+        others, judged = training & (fold != number), fold == number
+        weights = fit(features[others], rows.real[others], targets[others])
+        strengths[judged] = by_kind(features[judged] * weights)
+    return Opinions(slates=tuple(slates), rows=rows, strengths=strengths, links=findings.links)
+
+
+def centred(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """(S, K, F) with a mean of 0 in each slate and a deviation of 1 over the training slates; constants stay 0."""
+    mask = real[:, :, None]
+    mean = (features * mask).sum(1, keepdims=True, dtype=np.float64) / mask.sum(1, keepdims=True)
+    level = np.where(mask, features - mean, 0.0)
+    deviation = np.sqrt((level[training] ** 2).sum((0, 1)) / real[training].sum())
+    return level / np.where(deviation > 1e-9, deviation, 1.0)
+
+
+def fit(features: np.ndarray, real: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(F,) weights that make the targets likeliest under softmax(features @ weights), by Newton's method."""
+    weights = np.zeros(features.shape[2])
+    chosen = features[np.arange(len(targets)), targets].sum(0)
+    for _ in range(STEPS):
+        totals = np.where(real, features @ weights, -np.inf)
+        shares = np.exp(totals - totals.max(1, keepdims=True))
+        shares /= shares.sum(1, keepdims=True)
+        means = np.einsum("sk,skf->sf", shares, features)
+        spread = (features * np.sqrt(shares)[:, :, None]).reshape(-1, len(weights))
+        curvature = spread.T @ spread - means.T @ means + RIDGE * np.eye(len(weights))
+        weights += np.linalg.solve(curvature, chosen - means.sum(0) - RIDGE * weights)
+    return weights
+
+
+def by_kind(lifts: np.ndarray) -> np.ndarray:
+    """(S, K, F) -> (S, K, T): the features' lifts summed by kind."""
+    kinds = np.array([[kind == name for name in KINDS] for _, kind in FEATURES], dtype=np.float64)
+    return lifts @ kinds

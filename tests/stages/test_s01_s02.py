@@ -1,0 +1,109 @@
+import json
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from safetensors.numpy import load_file
+
+from gr2.artifacts import Corpus, SemanticIds
+from gr2.errors import UserError
+from gr2.stages import s01_corpus, s02_sids
+from gr2.types import Item
+
+TASTES = {"war": "Action", "love": "Romance"}
+ITEMS = [
+    Item(item_id=f"{taste}{i}", title=f"{taste} {i}", categories=(g,)) for taste, g in TASTES.items() for i in range(8)
+]
+LOG = {
+    f"{taste}-fan{u}": [(f"{taste}{(u + step) % 8}", step) for step in range(6)] for taste in TASTES for u in range(8)
+}
+CONFIG = s01_corpus.Config(n_test=1, n_valid=1)
+TEXT = np.random.default_rng(0).normal(size=(16, 384)).astype(np.float32)
+SIDS = s02_sids.Config(codebook_sizes=(2, 4, 4), text_dims=8, engagement_dims=4, engagement_window=3)
+
+
+def corpus():
+    return s01_corpus.build_corpus(ITEMS, LOG, CONFIG)
+
+
+def test_corpus_counts():
+    assert s01_corpus.counts_of(corpus()) == {
+        "items": 16,
+        "users": 16,
+        "events": 96,
+        "train_events": 64,
+        "valid_events": 16,
+        "test_events": 16,
+        "users_held_out": 16,
+    }
+
+
+@pytest.mark.parametrize("config", [{"reader": "generic"}, {"items": "a.csv"}, {"n_tset": 1}, {"n_test": 0}])
+def test_bad_config(config):
+    with pytest.raises(ValidationError):
+        s01_corpus.Config(**config)
+
+
+def test_ids_are_unique_and_in_corpus_order():
+    ids, report = s02_sids.build_ids(corpus(), TEXT, SIDS, seed=0)
+    assert ids.item_ids == tuple(item.item_id for item in ITEMS)
+    assert len(np.unique(ids.codes, axis=0)) == 16
+    assert (report["n_items"], report["unique_share"]) == (16, 1.0)
+    assert [book.shape for book in ids.codebooks] == [(2, 12), (4, 12), (4, 12)]
+
+
+def test_ids_are_blind_to_the_order_of_the_catalogue():
+    ids, _ = s02_sids.build_ids(corpus(), TEXT, SIDS, seed=0)
+    order = np.random.default_rng(1).permutation(16)
+    turned = Corpus(items=tuple(ITEMS[i] for i in order), timelines=corpus().timelines)
+    ids_turned, _ = s02_sids.build_ids(turned, TEXT[order], SIDS, seed=0)
+    assert ids_turned.of == ids.of
+
+
+def test_engagement_weight_decides_whether_text_or_company_rules():
+    by_taste = [[0] * 8 + [1] * 8, [1] * 8 + [0] * 8]
+    strong = SIDS.model_copy(update={"engagement_weight": 10.0})
+    ids, _ = s02_sids.build_ids(corpus(), TEXT, strong, seed=0)
+    assert ids.codes[:, 0].tolist() in by_taste
+    text_only, _ = s02_sids.build_ids(corpus(), TEXT, SIDS.model_copy(update={"engagement_weight": 0.0}), seed=0)
+    assert text_only.codes[:, 0].tolist() not in by_taste
+    assert text_only.codebooks[0].shape == (2, 8)
+
+
+def test_held_out_events_do_not_touch_the_ids():
+    held_out = {user: [*events[:4], ("war0", 4 + u), ("love0", 99)] for u, (user, events) in enumerate(LOG.items())}
+    other = s01_corpus.build_corpus(ITEMS, held_out, CONFIG)
+    ids, _ = s02_sids.build_ids(corpus(), TEXT, SIDS, seed=0)
+    assert s02_sids.build_ids(other, TEXT, SIDS, seed=0)[0].digest == ids.digest
+
+
+def test_items_with_one_text_and_no_events_get_their_own_ids():
+    alike = tuple(Item(item_id=f"{i}", title="same") for i in range(32))
+    text = np.repeat(TEXT[:2], 16, axis=0)
+    ids, report = s02_sids.build_ids(Corpus(items=alike, timelines=()), text, SIDS, seed=0)
+    assert len(np.unique(ids.codes, axis=0)) == 32
+    assert report["unique_share_before"] == 0
+
+
+def test_catalogue_beyond_the_code_space():
+    with pytest.raises(UserError, match=r"\[2, 2\] make 4 ids for 16 items"):
+        s02_sids.build_ids(corpus(), TEXT, SIDS.model_copy(update={"codebook_sizes": (2, 2)}), seed=0)
+
+
+def test_both_stages_on_disk(tmp_path):
+    rows = [{"item_id": i.item_id, "title": i.title, "categories": list(i.categories)} for i in ITEMS]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sequences = [{"user_id": u, "items": [i for i, _ in events]} for u, events in LOG.items()]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sequences))
+    generic = {"reader": "generic", "items": tmp_path / "items.jsonl", "events": tmp_path / "log.jsonl"}
+    run = tmp_path / "run"
+    s01_corpus.main(run, s01_corpus.Config(**generic, n_test=1, n_valid=1), seed=0)
+    assert Corpus.load(run / "01_corpus") == corpus()
+    s02_sids.main(run, SIDS.model_copy(update={"cache": tmp_path / "cache"}), seed=0)
+    ids = SemanticIds.load(run / "02_sids")
+    report = json.loads((run / "02_sids" / "report.json").read_text())
+    assert report["unique_share"] == len(set(ids.item_of)) / 16 == 1
+    assert (report["duplicate_texts"], report["empty_texts"]) == (0, 0)
+    assert load_file(run / "02_sids" / "vectors.safetensors")["text"].shape == (16, 384)
+    counts = json.loads((run / "02_sids" / "record.json").read_text())["counts"]
+    assert counts["n_items"] == 16
