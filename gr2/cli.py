@@ -1,6 +1,8 @@
 """`gr2`: the stages and what runs hold; run, follow, rank and serve; and every stage by its name."""
 
+import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -137,6 +139,10 @@ def serve(
 
 def main() -> None:
     """Entry point: a UserError is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
+    # Read by transformers when it is imported, which the commands do only where they need it.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != DEBUG)  # understood wherever it stands
     try:
         app(arguments)

@@ -24,7 +24,10 @@ def bar() -> Progress:
     )
 
 
-def track(things: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-    """Yield `things` behind a bar named `label`."""
+def track(things: Iterable[T], label: str | None, total: int | None = None) -> Iterator[T]:
+    """Yield `things` behind a bar named `label`; without a bar when there is no label, as when serving."""
+    if label is None:
+        yield from things
+        return
     with bar() as progress:
         yield from progress.track(things, description=label, total=total)

@@ -109,7 +109,8 @@ def run_stages(run: Path, config: RunConfig, stages: Collection[str], redo: Coll
             try:
                 _run_stage(run, stage, config)
             except KeyboardInterrupt:
-                console.print(f"stopped; run again to go on from {folder_of(stage)}")
+                again = "run again without --redo" if redo else "run again"
+                console.print(f"stopped; {again} to go on from {folder_of(stage)}")
                 raise
 
 

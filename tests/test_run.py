@@ -168,6 +168,9 @@ def test_ctrl_c_says_where_it_goes_on_and_what_was_done_is_kept(tmp_path, run, c
     with pytest.raises(KeyboardInterrupt):
         go(run, config(tmp_path))
     assert "stopped; run again to go on from 02_two" in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):
+        go(run, config(tmp_path), redo=["s02_two"])
+    assert "stopped; run again without --redo to go on from 02_two" in capsys.readouterr().out
     assert not is_complete(run / "02_two")
     (run / "interrupt").unlink()
     go(run, config(tmp_path))

@@ -19,9 +19,12 @@ def gr2_modes(scores: Scores) -> list[str]:
 
 
 def best_mode(scores: Scores) -> str | None:
-    """GR2's mode with the highest R@1 on these slates, given the target is among them; None when there is none."""
+    """GR2's mode with the highest R@1 on these slates, given the target is among them (of equals the later stage's).
+
+    None when there is none.
+    """
     rankers = scores.table["given_target"]
-    return max(gr2_modes(scores), key=lambda name: rankers[name][METRIC].value, default=None)
+    return max(reversed(gr2_modes(scores)), key=lambda name: rankers[name][METRIC].value, default=None)
 
 
 def headline(scores: Scores) -> str:

@@ -58,7 +58,8 @@ def write_report(run: Path, out: Path) -> None:
 MOVES = "Blue on the diagonal is the incoming order kept; a first column that is blue far down is a bold re-ranker."
 PROBES = (
     "echo: answers equal to the incoming order; tail only: first three places kept, the rest moved; tau: Kendall's, "
-    "to the incoming order; invalid: answers that were no ranking and fell back to it."
+    "to the incoming order; invalid: answers that were no ranking and fell back to it; shuffle: agreement when the "
+    "same slates are shown in another order."
 )
 
 
@@ -131,7 +132,7 @@ def _cell(value: MetricValue, base: MetricValue) -> str:
 
 
 def _heat_maps(scores: Scores, rankings: dict[str, Rankings]) -> Iterator[str]:
-    shown = [name for name in (*gr2_modes(scores), scores.best_legacy) if name in rankings]
+    shown = [name for name in (best_mode(scores), scores.best_legacy) if name in rankings]
     yield _grid((label(name), plots.heat_map(moves(rankings[name].rankings))) for name in shown)
 
 
@@ -212,7 +213,7 @@ def _examples(run: Path, scores: Scores, rankings: dict[str, Rankings]) -> tuple
     names = [mode.ranker for mode in thinking or modes]
     if not names or not is_complete(run / "04_slates"):
         return "", []
-    ranker = max(names, key=lambda name: scores.table["given_target"][name]["R@1"].value)
+    ranker = max(reversed(names), key=lambda name: scores.table["given_target"][name]["R@1"].value)
     tests = Slates.load(run / "04_slates").split(Split.TEST)
     note = f"Drawn at random from the test slates, not chosen; ranked by {label(ranker)}. The target is green."
     return note, list(examples(run, tests, rankings[ranker]))

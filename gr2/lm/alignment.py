@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
-from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, THINK
+from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, THINK
 from gr2.sid.spelling import defuse
 from gr2.types import Item
 
@@ -82,6 +82,7 @@ class AlignmentTasks:
         self.sentences = _encode(tokenizer, [sentence(i) for i in in_order])
         one = tokenizer.convert_tokens_to_ids
         self.mark = {t: one(t) for t in (HISTORY, CANDIDATES, THINK, END_THINK, END)}
+        self.labels = one(list(LABELS))
         self.length = 1 + history * len(self.spelled[0])
 
     def row(self, rng: np.random.Generator) -> Row:
@@ -98,10 +99,16 @@ class AlignmentTasks:
         others = [int(i) for i in dict.fromkeys(draws.tolist()) if i not in seen][: self.k - 1]
         listed = rng.permutation([target, *others]).tolist()
         past = [t for i in history for t in self.spelled[i]]
-        candidates = [t for i in listed for t in self.spelled[i]]
-        answer = self.spelled[target]
+        candidates = [t for label, i in zip(self.labels, listed, strict=False) for t in (label, *self.spelled[i])]
         mark = self.mark
-        asked = [mark[CANDIDATES], *candidates, mark[THINK], mark[END_THINK]]
+        asked = [mark[CANDIDATES], *candidates, mark[THINK]]
+        if rng.random() < 0.5:  # the id at once, as the one-pass ranker reads it
+            asked.append(mark[END_THINK])
+            answer = self.spelled[target]
+        else:  # cite label and id, then answer with all labels, the target's first and the rest as listed
+            first = self.labels[listed.index(target)]
+            rest = [label for label in self.labels[: len(listed)] if label != first]
+            answer = [first, *self.spelled[target], mark[END_THINK], first, *rest, mark[END]]
         return Row(
             tokens=[mark[HISTORY], *past, *asked, *answer],
             counts=[False, *[True] * len(past), *[False] * len(asked), *[True] * len(answer)],

@@ -11,7 +11,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 from gr2.lm.batches import chunks, pad_left
 from gr2.lm.checkpoint import Checkpoint
 from gr2.progress import track
-from gr2.prompt.render import END, END_THINK, PAD
+from gr2.prompt.render import END, END_THINK, LABELS, PAD
 from gr2.types import Slate
 
 
@@ -42,7 +42,7 @@ class AnswerConstraint(LogitsProcessor):
         pad: int,
         budget: int,
     ) -> None:
-        """`candidates[b]` is (K, S) token numbers; `close`, `stop` and `pad` are token numbers; `budget` in tokens."""
+        """`candidates[b]` is (K, S), the tokens that name each candidate; `budget` is the longest thought in tokens."""
         self.candidates = [[tuple(row) for row in rows.tolist()] for rows in candidates]
         self.prompt_length, self.think, self.budget = prompt_length, think, budget
         self.close, self.stop, self.pad = close, stop, pad
@@ -76,18 +76,24 @@ class AnswerConstraint(LogitsProcessor):
 
 @torch.inference_mode()
 def complete(
-    checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool, constrained: bool, budget: Budget, label: str
+    checkpoint: Checkpoint,
+    slates: Sequence[Slate],
+    *,
+    think: bool,
+    constrained: bool,
+    budget: Budget,
+    label: str | None,
 ) -> list[str]:
     """The model's most likely words for each slate, after the prompt and up to and including the end token."""
     tokenizer = checkpoint.tokenizer
     close, stop, pad = (tokenizer.convert_tokens_to_ids(t) for t in (END_THINK, END, PAD))
-    answer = len(slates[0].candidates) * checkpoint.id_tokens.spelled.shape[1] + 1 if slates else 0
+    labels = torch.tensor(tokenizer.convert_tokens_to_ids(list(LABELS)))[:, None]
     texts: list[str] = []
     for part in track(list(chunks(slates, budget.batch_size)), label):
         prompts = prompt_tokens(checkpoint, part, think=think)
         ids, mask = pad_left(prompts, pad)
         held = AnswerConstraint(
-            [checkpoint.id_tokens.of(s.candidates) for s in part],
+            [labels[: len(s.candidates)] for s in part],
             ids.shape[1],
             think=think,
             close=close,
@@ -98,7 +104,7 @@ def complete(
         written = checkpoint.model.generate(
             input_ids=ids.to(checkpoint.model.device),
             attention_mask=mask.to(checkpoint.model.device),
-            max_new_tokens=answer + (budget.thought + 1 if think else 0),
+            max_new_tokens=max(len(s.candidates) for s in part) + 1 + (budget.thought + 1 if think else 0),
             do_sample=False,
             eos_token_id=stop,
             pad_token_id=pad,

@@ -14,13 +14,19 @@ from gr2.types import AnswerStatus, Ranking, Slate
 
 
 def rank_by_writing(
-    checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool, constrained: bool, budget: Budget, label: str
+    checkpoint: Checkpoint,
+    slates: Sequence[Slate],
+    *,
+    think: bool,
+    constrained: bool,
+    budget: Budget,
+    label: str | None,
 ) -> list[Ranking]:
     """The ranking that the model writes. An invalid answer gets the incoming order and keeps its status."""
     texts = complete(checkpoint, slates, think=think, constrained=constrained, budget=budget, label=label)
     rankings = []
     for slate, text in zip(slates, texts, strict=True):
-        answer = parse(text, slate, checkpoint.renderer, think=think)
+        answer = parse(text, len(slate.candidates), think=think)
         valid = answer.status is AnswerStatus.VALID
         rankings.append(
             Ranking(
@@ -34,7 +40,9 @@ def rank_by_writing(
 
 
 @torch.inference_mode()
-def rank_in_one_pass(checkpoint: Checkpoint, slates: Sequence[Slate], *, batch_size: int, label: str) -> list[Ranking]:
+def rank_in_one_pass(
+    checkpoint: Checkpoint, slates: Sequence[Slate], *, batch_size: int, label: str | None
+) -> list[Ranking]:
     """Candidates by the log-probability of their ids, ties in incoming order; always valid (ours)."""
     rankings = []
     for part in track(list(chunks(slates, batch_size)), label):

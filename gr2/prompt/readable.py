@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from gr2.prompt.render import LABELS
 from gr2.sid.spelling import BEGIN, END, spell
 from gr2.types import Item, SemanticId, Slate
 
@@ -18,8 +19,11 @@ def segments(thought: str, slate: Slate, ids: Mapping[str, SemanticId]) -> list[
     """
     cited = {f"[h{i}]": item for i, item in enumerate(reversed(slate.history), 1)}
     cited |= {f"[c{i}]": item for i, item in enumerate(slate.candidates, 1)}
-    cited |= {spell(ids[i], markers=False): i for i in (*slate.history, *slate.candidates) if i in ids}
+    spelled = {i: spell(ids[i], markers=False) for i in (*slate.history, *slate.candidates) if i in ids}
+    cited |= {spelling: i for i, spelling in spelled.items()}
     words = " ".join(thought.replace(BEGIN, "").replace(END, "").split())
+    for label, item in zip(LABELS, slate.candidates, strict=False):
+        words = words.replace(label + spelled.get(item, ""), spelled.get(item, label))  # the id says it all
     pieces = re.split(f"({'|'.join(map(re.escape, cited))})", words)
     return _spaced((piece, cited.get(piece)) for piece in pieces if piece.strip())
 

@@ -1,7 +1,8 @@
 """From a slate to the words a model reads and writes. Templates are checked files, known by their digest.
 
 A completion is `thought</think>answer<|end|>` where the prompt ends in `<think>`, and `answer<|end|>` where it ends
-in `<think></think>`: the same model can be asked either way. The answer is the K spelled ids, best first (P2 §3).
+in `<think></think>`: the same model can be asked either way. Candidates are listed with labels, and the answer is the
+K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids (P2 §3).
 """
 
 import re
@@ -17,7 +18,10 @@ from gr2.types import Item, SemanticId, Slate
 HISTORY, CANDIDATES = "<|history|>", "<|candidates|>"
 THINK, END_THINK = "<think>", "</think>"
 END, PAD = "<|end|>", "<|pad|>"
-CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, THINK, END_THINK)
+MAX_LABELS = 20
+"""Longest slate that can be asked about."""
+LABELS = tuple(f"<c_{number}>" for number in range(1, MAX_LABELS + 1))
+CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, THINK, END_THINK, *LABELS)
 
 _CITATION = re.compile(r"\[([hc])(\d+)\]")
 
@@ -28,22 +32,24 @@ class Template:
 
     name: str
     item: str
-    """Fields: sid, title, categories, year, brand."""
+    """Of the history. Fields: sid, title, categories, year, brand."""
+    candidate: str
+    """Of the candidates; field `label` beside those of an item."""
     prompt: str
     """Fields: history, candidates."""
 
     @cached_property
     def digest(self) -> str:
-        return digest_bytes(f"{self.item}\0{self.prompt}".encode())
+        return digest_bytes(f"{self.item}\0{self.candidate}\0{self.prompt}".encode())
 
 
 def load_template(name: str) -> Template:
     """The checked file `templates/<name>.txt`. Raises FileNotFoundError for a name that is no file."""
     text = (files("gr2.prompt") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
-    head, item, prompt = re.split(r"^\[(?:item|prompt)\]\n", text, flags=re.MULTILINE)
+    head, item, candidate, prompt = re.split(r"^\[(?:item|candidate|prompt)\]\n", text, flags=re.MULTILINE)
     if head or not {"{history}", "{candidates}"} <= set(re.findall(r"{\w+}", prompt)):
-        raise ValueError(f"template {name}: wants [item], then [prompt] with {{history}} and {{candidates}}")
-    return Template(name=name, item=item.rstrip("\n"), prompt=prompt.rstrip("\n"))
+        raise ValueError(f"template {name}: wants [item], [candidate] and [prompt] with {{history}} and {{candidates}}")
+    return Template(name=name, item=item.rstrip("\n"), candidate=candidate.rstrip("\n"), prompt=prompt.rstrip("\n"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +71,11 @@ class Renderer:
         """The history items that the prompt shows, oldest first."""
         return slate.history[-self.history :]
 
-    def item(self, item_id: str) -> str:
+    def item(self, item_id: str, label: str = "") -> str:
+        """A history item, or a candidate when it has a label."""
         item = self.items[item_id]
-        return self.template.item.format(
+        return (self.template.candidate if label else self.template.item).format(
+            label=label,
             sid=self.sid(item_id),
             title=defuse(item.title),
             categories=defuse(" > ".join(item.categories)),
@@ -76,25 +84,29 @@ class Renderer:
         )
 
     def prompt(self, slate: Slate, *, think: bool) -> str:
-        """What the model reads; ends where its own words begin."""
+        """What the model reads; ends where its own words begin. Raises ValueError for over MAX_LABELS candidates."""
+        if len(slate.candidates) > MAX_LABELS:
+            raise ValueError(f"slate {slate.slate_id}: {len(slate.candidates)} candidates, at most {MAX_LABELS}")
         body = self.template.prompt.format(
             history="".join(self.item(i) for i in self.shown(slate)),
-            candidates="".join(self.item(i) for i in slate.candidates),
+            candidates="".join(self.item(i, label) for i, label in zip(slate.candidates, LABELS, strict=False)),
         )
         return body + THINK + ("" if think else END_THINK)
 
-    def answer(self, slate: Slate, order: Sequence[int]) -> str:
-        return "".join(self.sid(slate.candidates[c]) for c in order)
+    def answer(self, order: Sequence[int]) -> str:
+        """The labels of a ranking."""
+        return "".join(LABELS[c] for c in order)
 
     def thought(self, slate: Slate, text: str) -> str:
-        """A trace's thought with its citations spelled: `[h1]` is the newest history item, `[c1]` the first candidate.
+        """A trace's thought with its citations spelled: `[h1]`, the newest history item, becomes its id,
+        `[c1]`, the first candidate, its label and id.
 
         Raises IndexError for a citation of what the prompt does not show.
         """
         shown = self.shown(slate)[::-1]
 
         def spelled(match: re.Match[str]) -> str:
-            kind, number = match.groups()
-            return self.sid((shown if kind == "h" else slate.candidates)[int(number) - 1])
+            kind, number = match.group(1), int(match.group(2)) - 1
+            return self.sid(shown[number]) if kind == "h" else LABELS[number] + self.sid(slate.candidates[number])
 
         return _CITATION.sub(spelled, text)

@@ -8,8 +8,6 @@ Without the condition, echoing the incoming order earns alpha on every slate; wi
 only where the target already came first, which no other policy can beat there.
 """
 
-from torch import Tensor
-
 from gr2.reward.scores import promotion
 from gr2.types import Answer, AnswerStatus, Reward, Slate
 
@@ -25,12 +23,3 @@ def conditional_reward(answer: Answer, slate: Slate, *, alpha: float = ALPHA) ->
     stays_first = slate.target == 0 and answer.order[0] == 0
     paid = alpha if rank > 0 or stays_first else 0.0
     return Reward(total=rank + paid, rank=rank, format=1.0)
-
-
-def conditional_rewards(orders_BGK: Tensor, targets_B: Tensor, alpha: float = ALPHA) -> Tensor:
-    """(B, G) the same reward of many valid rankings at once; `targets_B` holds candidate positions."""
-    k = orders_BGK.shape[-1]
-    after = (orders_BGK == targets_B[:, None, None]).float().argmax(-1)
-    before = targets_B[:, None]
-    rank = (before - after) / k
-    return rank + alpha * ((rank > 0) | ((before == 0) & (after == 0))).float()

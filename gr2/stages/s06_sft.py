@@ -44,7 +44,7 @@ class Config(BaseModel):
     lambda_answer: float = 1.0
     """Weight of an answer token (P1)."""
     lambda_first: float = 4.0
-    """Weight of the tokens of the first item of the answer, which is the verified one (ours)."""
+    """Weight of the first label of the answer, which is the verified one (ours)."""
     direct_share: float = Field(0.5, gt=0, lt=1)
     """Share of each batch that is learned as an answer at once (ours)."""
     opinion_share: float = Field(0.8, ge=0, le=1)
@@ -72,7 +72,6 @@ class Rows:
 def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], config: Config) -> Rows:
     """Render and tokenize."""
     renderer = checkpoint.renderer
-    first = checkpoint.id_tokens.spelled.shape[1]
     of = [slates.by_id[t.slate_id] for t in traces]
     pairs = list(zip(of, traces, strict=True))
     encoded = [
@@ -80,7 +79,7 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
         for texts in (
             [renderer.prompt(s, think=True) for s in of],
             [renderer.thought(s, t.thought) + END_THINK for s, t in pairs],
-            [renderer.answer(s, t.order) + END for s, t in pairs],
+            [renderer.answer(t.order) + END for t in traces],
         )
     ]
     return Rows(
@@ -90,8 +89,8 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
         weights=[
             [0.0] * len(prompt)
             + [config.lambda_reasoning] * len(thought)
-            + [config.lambda_first] * first
-            + [config.lambda_answer] * (len(answer) - first)
+            + [config.lambda_first]
+            + [config.lambda_answer] * (len(answer) - 1)
             for prompt, thought, answer in zip(*encoded, strict=True)
         ],
     )
@@ -159,8 +158,8 @@ def valid_metrics(checkpoint: Checkpoint, slates: Sequence[Slate]) -> dict[str, 
     """R@1 of the model thinking and at once, and the share of valid free answers, on validation slates."""
     if not slates:
         return {}
-    written = rank_by_writing(checkpoint, slates, think=True, constrained=False, budget=Budget(), label="valid")
-    at_once = rank_in_one_pass(checkpoint, slates, batch_size=64, label="valid")
+    written = rank_by_writing(checkpoint, slates, think=True, constrained=False, budget=Budget(), label=None)
+    at_once = rank_in_one_pass(checkpoint, slates, batch_size=64, label=None)
     return {
         "r1_thinking": recall_at_1(slates, written),
         "r1_direct": recall_at_1(slates, at_once),

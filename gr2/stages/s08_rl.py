@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets import Dataset
 from pydantic import BaseModel, ConfigDict
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
@@ -63,7 +63,7 @@ class Config(BaseModel):
 def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: StageFolder) -> None:
     """Train the checkpoint's model in place."""
     train = slates.split(Split.TRAIN)
-    answer_tokens = len(train[0].candidates) * checkpoint.id_tokens.spelled.shape[1] + 2
+    answer_tokens = max(len(s.candidates) for s in train) + 2
     scratch = work.path / "trl"
     trainer = DapoTrainer(
         model=checkpoint.model,
@@ -99,6 +99,7 @@ def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: 
         callbacks=[Log(work)],
     )
     trainer.max_rounds = config.max_rounds
+    trainer.remove_callback(PrinterCallback)
     with bar() as progress:
         task = progress.add_task("rl", total=config.steps)
         trainer.add_callback(Advance(lambda step: progress.update(task, completed=step)))
@@ -120,7 +121,7 @@ def make_reward(
             for tokens, name in zip(completion_ids, slate_id, strict=True):
                 text = checkpoint.tokenizer.decode(tokens, skip_special_tokens=False)
                 slate = slates.by_id[name]
-                answer = parse(text, slate, checkpoint.renderer, think=True)
+                answer = parse(text, len(slate.candidates), think=True)
                 value = conditional_reward(answer, slate, alpha=alpha)
                 totals.append(value.total)
                 row = {"step": trainer_state.global_step if trainer_state else None, "slate_id": name, "text": text}

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
-from gr2.reward.conditional import ALPHA, INVALID, conditional_reward, conditional_rewards
+from gr2.reward.conditional import ALPHA, INVALID, conditional_reward
 from gr2.types import Answer, AnswerStatus, Slate, Split
 
 K = 10
@@ -89,13 +88,3 @@ def test_blind_to_relabelling():
     renamed = Slate(**{f: getattr(named, f) for f in named.__slots__} | {"candidates": tuple("abcdefghij")})
     answer = Answer(status=AnswerStatus.VALID, order=(3, 0, 1, 2, 4, 5, 6, 7, 8, 9), thought="")
     assert conditional_reward(answer, named) == conditional_reward(answer, renamed)
-
-
-def test_many_at_once_equals_one_by_one():
-    generator = torch.Generator().manual_seed(0)
-    orders = torch.rand(K, 20, K, generator=generator).argsort(-1)
-    orders[:, 0] = torch.arange(K)
-    many = conditional_rewards(orders, torch.arange(K))
-    for t in range(K):
-        for g in range(20):
-            assert many[t, g].item() == pytest.approx(total(orders[t, g].tolist(), t), abs=1e-6)
