@@ -4,6 +4,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from gr2.artifacts import Corpus, Scores, Slates
 from gr2.errors import UserError
 from gr2.evaluate.headline import caveat, headline
 from gr2.follow import follow_item
+from gr2.lm.memory import keep_freed_memory
 from gr2.prompt.readable import readable
 from gr2.run import CONFIG, STAGES, about, console, folder_of, load_config, run_stages, stage_named, table_of
 from gr2.show import EVALUATION, REPORT, before_after, main_table, next_step, overview, runs_below, titles
@@ -52,9 +54,14 @@ def run_command(
     ] = None,
     until: Annotated[str, typer.Option(help="Last stage to run.")] = STAGES[-1],
     redo: Annotated[list[str] | None, typer.Option(help="Make this stage and all that reads it again.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Another seed than the config's; goes to runs/<name>-<seed>.")
+    ] = None,
 ) -> None:
     """Run every stage, skipping what is complete and going on where a stopped run was."""
     settings = load_config(config)
+    if seed is not None:
+        settings = replace(settings, name=f"{settings.name}-{seed}", seed=seed)
     run = run or RUNS / settings.name
     last = STAGES.index(stage_named(until))
     run_stages(run, settings, STAGES[: last + 1], [stage_named(name) for name in redo or ()])
@@ -139,6 +146,7 @@ def serve(
 
 def main() -> None:
     """Entry point: a UserError is one line on stderr and exit code 2; Ctrl-C is exit code 130."""
+    keep_freed_memory()
     # Read by transformers when it is imported, which the commands do only where they need it.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

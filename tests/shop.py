@@ -5,6 +5,9 @@ candidate of the user's department, at a random place, and it is the target: the
 gives 1/K.
 """
 
+import json
+from pathlib import Path
+
 import numpy as np
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
@@ -88,3 +91,20 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     grow(tokenizer, ids, markers=False)
     model = new_model(NANO, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
     return assemble(model.eval(), tokenizer, shop, ids, template="nano", markers=False, history=5)
+
+
+def walks(users: int = 40, seed: int = 0) -> dict[str, list[str]]:
+    """user -> every shelf of three neighbouring departments, one department after the other: no item comes twice."""
+    rng = np.random.default_rng(seed)
+    return {
+        f"u{u}": [item_id((u + d) % DEPARTMENTS, int(s)) for d in range(3) for s in rng.permutation(SHELVES)]
+        for u in range(users)
+    }
+
+
+def write(folder: Path) -> None:
+    """items.jsonl and events.jsonl, as the generic reader wants them; the events are the walks."""
+    rows = [{"item_id": i.item_id, "title": i.title, "categories": i.categories, "year": i.year} for i in items()]
+    events = [{"user_id": user, "items": walk} for user, walk in walks().items()]
+    for name, lines in (("items", rows), ("events", events)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

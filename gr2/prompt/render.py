@@ -2,7 +2,8 @@
 
 A completion is `thought</think>answer<|end|>` where the prompt ends in `<think>`, and `answer<|end|>` where it ends
 in `<think></think>`: the same model can be asked either way. Candidates are listed with labels, and the answer is the
-K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids (P2 §3).
+K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids (P2 §3), those of
+candidates after their label, as in the list.
 """
 
 import re

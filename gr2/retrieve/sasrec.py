@@ -4,11 +4,16 @@ A small causal transformer over item ids with tied item embeddings (Kang & McAul
 cross-entropy over the whole catalogue instead of sampled negatives, it beats the generative retrievers
 on Beauty (METHOD §6), so its lists are the ones worth re-ranking.
 
-Items are rows of the catalogue here. Shapes: B sequences, T positions, N items, D dimensions.
+In training several short windows lie behind one another in one line of a batch, each blind to the others, so hardly
+any of it is padding and every batch has one shape.
+
+Items are rows of the catalogue here. Shapes: B lines, T positions, N items, D dimensions.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +46,37 @@ class SasrecConfig(BaseModel):
     """On embeddings and on both branches of a block (ours)."""
     epochs: int = 10
     """Passes over all training events (ours)."""
-    batch_size: int = 16
-    """Windows a step (ours)."""
+    batch_size: int = 12
+    """Lines of `max_length` events a step; a line holds one window or several short ones (ours)."""
     learning_rate: float = 5e-3
     """Peak of AdamW's rate: warm-up over the first tenth of the steps, then a cosine to zero (ours)."""
     weight_decay: float = 0.01
     """AdamW's (ours)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Lines of windows, each (B, T) int64 but for the mask."""
+
+    inputs: Tensor
+    """The start row, then each window without its last item."""
+    targets: Tensor
+    """The windows; IGNORED behind the last one of a line."""
+    positions: Tensor
+    """Counted from the start of the own window."""
+    mask: Tensor
+    """(B, 1, T, T) bool: what a position sees, earlier ones of its own window and itself."""
+
+
+class Dropout(nn.Module):
+    """What nn.Dropout does; on a CPU its Bernoulli draws take twice as long as these."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (torch.rand(x.shape) >= self.share).div(1 - self.share) if self.training else x
 
 
 class Block(nn.Module):
@@ -62,13 +92,16 @@ class Block(nn.Module):
         self.feed = nn.Sequential(
             nn.Linear(config.dim, 4 * config.dim), nn.GELU(), nn.Linear(4 * config.dim, config.dim)
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Tensor | None) -> Tensor:
         b, t, d = x_BTD.shape
-        qkv = self.qkv(self.norm_attention(x_BTD)).view(b, t, 3, self.heads, d // self.heads)
+        qkv = self.qkv(self.norm_attention(x_BTD)).float().view(b, t, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(b, t, d)
+        # The backward pass of this kernel is several times slower in bfloat16 than in float32 on a CPU.
+        with torch.autocast("cpu", enabled=False):
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        mixed = mixed.transpose(1, 2).reshape(b, t, d)
         x_BTD = x_BTD + self.dropout(self.out(mixed))
         return x_BTD + self.dropout(self.feed(self.norm_feed(x_BTD)))
 
@@ -84,16 +117,16 @@ class Sasrec(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         self.bias = nn.Parameter(torch.zeros(n_items))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         nn.init.normal_(self.item.weight, std=config.dim**-0.5)
         nn.init.normal_(self.position.weight, std=config.dim**-0.5)
 
-    def forward(self, rows_BT: Tensor) -> Tensor:
-        """(B, T) rows, start row first and padded on the right -> (B, T, D) states."""
-        positions = torch.arange(rows_BT.shape[1])
+    def forward(self, rows_BT: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """(B, T) rows, start row first and padded on the right -> (B, T, D) states; a line is one window by default."""
+        positions = torch.arange(rows_BT.shape[1]) if positions is None else positions
         x = self.dropout(self.item(rows_BT) + self.position(positions))
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         return self.norm(x)
 
     def logits(self, states: Tensor) -> Tensor:
@@ -121,17 +154,19 @@ def train(
     for epoch in range(config.epochs):
         model.train()
         total, count = 0.0, 0
-        batches = list(_batches(_windows(sequences, config.max_length, rng), n_items, config.batch_size, rng))
-        for i, (inputs_BT, targets_BT) in enumerate(batches):
+        batches = _batches(list(_windows(sequences, config.max_length, rng)), n_items, config, rng)
+        for i, batch in enumerate(batches):
             rate = config.learning_rate * _schedule((epoch + i / len(batches)) / config.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            real = targets_BT != IGNORED
-            loss = F.cross_entropy(model.logits(model(inputs_BT)[real]), targets_BT[real])
+            with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
+                logits = model.logits(model(batch.inputs, batch.positions, batch.mask))
+            loss = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            total, count = total + loss.item() * int(real.sum()), count + int(real.sum())
+            events = int((batch.targets != IGNORED).sum())
+            total, count = total + loss.item() * events, count + events
         if on_epoch:
             on_epoch(epoch, total / count, model)
     return model.eval()
@@ -179,17 +214,54 @@ def _windows(sequences: Sequence[Rows], size: int, rng: np.random.Generator) -> 
                 yield rows[start:stop]
 
 
-def _batches(
-    windows: Iterator[Rows], start_row: int, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs (B, T) begin with the start row; targets (B, T) are the windows, IGNORED behind their ends."""
-    kept = list(windows)
-    order = rng.permutation(len(kept))
-    for at in range(0, len(kept), batch_size):
-        chosen = [kept[i] for i in order[at : at + batch_size]]
-        yield _pad([[start_row, *w[:-1]] for w in chosen], start_row), _pad(chosen, IGNORED)
+def _lines(windows: Sequence[Rows], size: int) -> list[list[Rows]]:
+    """Lay windows of at most `size` events into few lines of `size`: the longest first, each where it fits best."""
+    with_room: list[list[list[Rows]]] = [[] for _ in range(size + 1)]
+    lines = []
+    for window in sorted(windows, key=len, reverse=True):
+        room = next((r for r in range(len(window), size + 1) if with_room[r]), None)
+        if room is None:
+            room = size
+            with_room[room].append([])
+            lines.append(with_room[room][-1])
+        line = with_room[room].pop()
+        line.append(window)
+        with_room[room - len(window)].append(line)
+    return lines
+
+
+def _batches(windows: Sequence[Rows], start_row: int, config: SasrecConfig, rng: np.random.Generator) -> list[Batch]:
+    """One epoch in random order; which windows share a line is random but for their lengths."""
+    shuffled = [windows[i] for i in rng.permutation(len(windows))]
+    lines = _lines(shuffled, config.max_length)
+    table_B4T = torch.tensor([_columns(lines[i], start_row, config.max_length) for i in rng.permutation(len(lines))])
+    return [_batch(part) for part in table_B4T.split(config.batch_size)]
+
+
+def _columns(line: Sequence[Rows], start_row: int, size: int) -> list[list[int]]:
+    """Inputs, targets, positions and number of the window (-1 behind the last), each `size` long."""
+    rest = size - sum(map(len, line))
+    return [
+        [row for window in line for row in (start_row, *window[:-1])] + rest * [start_row],
+        [row for window in line for row in window] + rest * [IGNORED],
+        [position for window in line for position in range(len(window))] + rest * [0],
+        [number for number, window in enumerate(line) for _ in window] + rest * [-1],
+    ]
+
+
+def _batch(table_B4T: Tensor) -> Batch:
+    inputs, targets, positions, number = table_B4T.unbind(1)
+    own = number[:, :, None] == number[:, None, :]
+    return Batch(inputs=inputs, targets=targets, positions=positions, mask=own.tril()[:, None])
 
 
 def _pad(rows: Sequence[Rows], fill: int) -> Tensor:
     longest = max(len(r) for r in rows)
     return torch.tensor([[*r, *[fill] * (longest - len(r))] for r in rows], dtype=torch.long)
+
+
+@cache
+def _has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware; emulated, it would cost more than it saves."""
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -24,10 +24,13 @@ from gr2.lm.train import FitConfig, fit
 from gr2.lm.vocabulary import grow
 from gr2.prompt.render import HISTORY
 from gr2.record import StageFolder, stage_folder
+from gr2.teach.rationale import lexicon, phrases
 from gr2.types import Split
 
 NAME = "03_midtrain"
 READS = ("01_corpus", "02_sids")
+PHRASES = 20
+"""How often the teacher's words are shown to the BPE, so that each becomes one token: thoughts are long otherwise."""
 
 
 class Config(BaseModel):
@@ -54,6 +57,7 @@ class Config(BaseModel):
 def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: StageFolder) -> Checkpoint:
     """Train the tokenizer and the model; progress, checkpoints and metrics go to `work`."""
     texts = [text for item in corpus.items for text in (item.text, sentence(item))]
+    texts += PHRASES * phrases(lexicon(corpus.items))
     tokenizer = train_tokenizer(texts, config.nano.words)
     grow(tokenizer, ids, markers=config.markers)
     model = new_model(config.nano, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)

@@ -12,14 +12,16 @@ Source: DESIGN §5 (ours); the setting is P1's, "target within the pre-ranker's 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from joblib import Parallel, cpu_count, delayed
 from pydantic import BaseModel, ConfigDict, Field
 
 from gr2.artifacts import Corpus, Slates
 from gr2.errors import UserError
+from gr2.lm.memory import keep_freed_memory
 from gr2.progress import bar
 from gr2.record import stage_folder, write_json
 from gr2.retrieve import sasrec
@@ -29,9 +31,8 @@ from gr2.types import Slate, Split, Timeline
 
 NAME = "04_slates"
 READS = ("01_corpus",)
-BATCH = 512
-Report = Callable[[int, int, float], None]
-"""(fold, epoch, mean loss in nats an event); the fold after the last is all users."""
+BATCH = 128
+"""Histories scored at once: what the states of so many take fits into a core's cache."""
 
 
 class Config(BaseModel):
@@ -65,6 +66,18 @@ class Retrieved:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """What one pre-ranker makes."""
+
+    fold: int
+    """The fold it did not see and made training slates for; the number after the last: it saw all users."""
+    losses: tuple[float, ...]
+    """Mean of each epoch, nats an event."""
+    slates: tuple[Slate, ...]
+    model: Sasrec
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """A target and all that was known before it."""
 
@@ -77,9 +90,13 @@ class Event:
 
 
 def make_slates(
-    corpus: Corpus, config: Config, seed: int, report: Report = lambda fold, epoch, loss: None
+    corpus: Corpus,
+    config: Config,
+    seed: int,
+    report: Callable[[Part], None] = lambda part: None,
+    workers: int = 1,
 ) -> Retrieved:
-    """Train folds + 1 pre-rankers and retrieve; `report` hears of every epoch of each.
+    """Train folds + 1 pre-rankers in `workers` processes and retrieve; `report` hears of each when it is done.
 
     Raises UserError when there are fewer users than folds or too few items for a slate.
     """
@@ -87,17 +104,34 @@ def make_slates(
         raise UserError(f"[slates] folds = {config.folds}, but there are only {len(corpus.timelines)} users; lower it")
     if len(corpus.items) <= config.k:
         raise UserError(f"[slates] k = {config.k}, but there are only {len(corpus.items)} items; lower it")
-    fold_of = user_folds([t.user_id for t in corpus.timelines], config.folds, seed)
-    slates: list[Slate] = []
-    for fold in range(config.folds):
-        inside = [t for t in corpus.timelines if fold_of[t.user_id] == fold]
-        outside = [t for t in corpus.timelines if fold_of[t.user_id] != fold]
-        model = fit(outside, corpus.row, config, seed, partial(report, fold))
-        slates.extend(retrieve(model, corpus, events_of(inside, (Split.TRAIN,), config), config))
-    model = fit(corpus.timelines, corpus.row, config, seed, partial(report, config.folds))
-    slates.extend(retrieve(model, corpus, events_of(corpus.timelines, (Split.VALID, Split.TEST), config), config))
+    # The job of all users is the longest, so it starts first.
+    jobs = (delayed(make_part)(corpus, config, seed, fold) for fold in (config.folds, *range(config.folds)))
+    parts: dict[int, Part] = {}
+    for part in Parallel(n_jobs=min(workers, config.folds + 1), return_as="generator_unordered")(jobs):
+        report(part)
+        parts[part.fold] = part
+    slates = tuple(slate for fold in sorted(parts) for slate in parts[fold].slates)
     n_events = {s: dict(Counter(e.timeline.user_id for e in events_of(corpus.timelines, (s,), config))) for s in Split}
-    return Retrieved(slates=Slates(slates=tuple(slates)), n_events=n_events, model=model)
+    return Retrieved(slates=Slates(slates=slates), n_events=n_events, model=parts[config.folds].model)
+
+
+def make_part(corpus: Corpus, config: Config, seed: int, fold: int) -> Part:
+    """One pre-ranker and its slates, on one thread, so that it comes out the same beside any number of others."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    if fold < config.folds:
+        fold_of = user_folds([t.user_id for t in corpus.timelines], config.folds, seed)
+        learned_from = [t for t in corpus.timelines if fold_of[t.user_id] != fold]
+        events = events_of([t for t in corpus.timelines if fold_of[t.user_id] == fold], (Split.TRAIN,), config)
+    else:
+        learned_from = list(corpus.timelines)
+        events = events_of(corpus.timelines, (Split.VALID, Split.TEST), config)
+    losses: list[float] = []
+    model = fit(learned_from, corpus.row, config, seed, losses.append)
+    slates = tuple(retrieve(model, corpus, events, config))
+    torch.set_num_threads(threads)
+    return Part(fold=fold, losses=tuple(losses), slates=slates, model=model)
 
 
 def fit(
@@ -105,12 +139,12 @@ def fit(
     row: Mapping[str, int],
     config: Config,
     seed: int,
-    report: Callable[[int, float], None],
+    report: Callable[[float], None],
 ) -> Sasrec:
     """SASRec on the training events of these users and of nobody else."""
     parts = [t.item_ids[: t.splits.count(Split.TRAIN)] for t in timelines]
     rows = [[row[item] for item in part] for part in parts if part]
-    return sasrec.train(rows, len(row), config.sasrec, seed, lambda epoch, loss, _: report(epoch, loss))
+    return sasrec.train(rows, len(row), config.sasrec, seed, lambda epoch, loss, _: report(loss))
 
 
 def events_of(timelines: Sequence[Timeline], splits: Sequence[Split], config: Config) -> list[Event]:
@@ -155,13 +189,15 @@ def main(run: Path, config: Config, seed: int) -> None:
     corpus = Corpus.load(run / READS[0])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work, bar() as progress:
-        task = progress.add_task("pre-ranker epochs", total=(config.folds + 1) * config.sasrec.epochs)
+        task = progress.add_task("pre-rankers", total=config.folds + 1)
 
-        def report(fold: int, epoch: int, loss: float) -> None:
-            work.metric(phase=f"fold {fold}" if fold < config.folds else "all users", step=epoch, loss=loss)
+        def report(part: Part) -> None:
+            phase = f"fold {part.fold}" if part.fold < config.folds else "all users"
+            for epoch, loss in enumerate(part.losses):
+                work.metric(phase=phase, step=epoch, loss=loss)
             progress.advance(task)
 
-        result = make_slates(corpus, config, seed, report)
+        result = make_slates(corpus, config, seed, report, workers=cpu_count())
         result.slates.save(work.path)
         sasrec.save(result.model, work.path / "sasrec")
         write_json(work.path / "events.json", result.n_events)

@@ -9,6 +9,7 @@ Source: P1 §3, loss = -lambda_r sum log P(reasoning) - lambda_o sum log P(answe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -25,9 +26,10 @@ from gr2.lm.loss import weighted_next_token
 from gr2.lm.onepass import candidate_logprobs
 from gr2.lm.rank import rank_by_writing, rank_in_one_pass, slate_tree
 from gr2.lm.train import FitConfig, fit
-from gr2.prompt.render import END, END_THINK
+from gr2.prompt.render import END, END_THINK, LABELS
 from gr2.record import StageFolder, stage_folder
 from gr2.rl.plackett_luce import rank_log_probs
+from gr2.teach.rationale import ARROW
 from gr2.types import Slate, Split, Trace
 
 NAME = "06_sft"
@@ -43,8 +45,8 @@ class Config(BaseModel):
     """Weight of a reasoning token, below lambda_answer (P1)."""
     lambda_answer: float = 1.0
     """Weight of an answer token (P1)."""
-    lambda_first: float = 4.0
-    """Weight of the first label of the answer, which is the verified one (ours)."""
+    lambda_choice: float = 4.0
+    """Weight of a label where the choice is made: after the arrow of a thought, and first in the answer (ours)."""
     direct_share: float = Field(0.5, gt=0, lt=1)
     """Share of each batch that is learned as an answer at once (ours)."""
     opinion_share: float = Field(0.8, ge=0, le=1)
@@ -70,28 +72,37 @@ class Rows:
 
 
 def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], config: Config) -> Rows:
-    """Render and tokenize."""
+    """Render and tokenize. Raises UserError when a thought cites what the prompt does not show."""
     renderer = checkpoint.renderer
     of = [slates.by_id[t.slate_id] for t in traces]
     pairs = list(zip(of, traces, strict=True))
-    encoded = [
-        checkpoint.tokenizer(texts, add_special_tokens=False)["input_ids"]
-        for texts in (
-            [renderer.prompt(s, think=True) for s in of],
-            [renderer.thought(s, t.thought) + END_THINK for s, t in pairs],
-            [renderer.answer(t.order) + END for t in traces],
-        )
-    ]
+    labels = set(checkpoint.tokenizer.convert_tokens_to_ids(list(LABELS)))
+    try:
+        encoded = [
+            checkpoint.tokenizer(texts, add_special_tokens=False)["input_ids"]
+            for texts in (
+                [renderer.prompt(s, think=True) for s in of],
+                [renderer.thought(s, t.thought.partition(ARROW)[0]) for s, t in pairs],
+                [renderer.thought(s, "".join(t.thought.partition(ARROW)[1:])) + END_THINK for s, t in pairs],
+                [renderer.answer(t.order) + END for t in traces],
+            )
+        ]
+    except IndexError:
+        raise UserError(
+            "05_traces: a thought cites history that the prompt does not show; "
+            f"lower [traces] cited_history to {renderer.history}, [midtrain] history"
+        ) from None
     return Rows(
         slates=of,
         orders=torch.tensor([t.order for t in traces]),
-        tokens=[[*prompt, *thought, *answer] for prompt, thought, answer in zip(*encoded, strict=True)],
+        tokens=[list(chain(*parts)) for parts in zip(*encoded, strict=True)],
         weights=[
             [0.0] * len(prompt)
-            + [config.lambda_reasoning] * len(thought)
-            + [config.lambda_first]
+            + [config.lambda_reasoning] * len(reasons)
+            + [config.lambda_choice if token in labels else config.lambda_reasoning for token in choice]
+            + [config.lambda_choice]
             + [config.lambda_answer] * (len(answer) - 1)
-            for prompt, thought, answer in zip(*encoded, strict=True)
+            for prompt, reasons, choice, answer in zip(*encoded, strict=True)
         ],
     )
 
@@ -108,7 +119,7 @@ def ranking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], confi
     scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, [rows.slates[i] for i in picks]))
     terms_BK = rank_log_probs(scores_BK, rows.orders[list(picks)][:, None])[:, 0]
     weights_K = torch.full((terms_BK.shape[1],), config.lambda_answer)
-    weights_K[0] = config.lambda_first
+    weights_K[0] = config.lambda_choice
     return -(terms_BK * weights_K).sum(-1).mean() / weights_K.sum()
 
 

@@ -103,9 +103,22 @@ def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: 
     with bar() as progress:
         task = progress.add_task("rl", total=config.steps)
         trainer.add_callback(Advance(lambda step: progress.update(task, completed=step)))
-        trainer.train(resume_from_checkpoint=any(scratch.glob("checkpoint-*")))
+        trainer.train(resume_from_checkpoint=rewind(scratch, work.path / "rollouts.jsonl") > 0)
     checkpoint.model.eval()
     shutil.rmtree(scratch)
+
+
+def rewind(scratch: Path, rollouts: Path) -> int:
+    """Steps of the newest whole checkpoint. What was written after it is made again, so it is thrown away."""
+    for folder in scratch.glob("checkpoint-*"):
+        if not (folder / "trainer_state.json").exists():  # the file that is written last
+            shutil.rmtree(folder)
+    done = max((int(folder.name.rpartition("-")[2]) for folder in scratch.glob("checkpoint-*")), default=0)
+    if rollouts.exists():
+        lines = rollouts.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < done]
+        rollouts.write_text("".join(kept), encoding="utf-8")
+    return done
 
 
 def make_reward(

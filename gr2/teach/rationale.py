@@ -1,6 +1,6 @@
 """The evidence teacher's words: three steps on one line, in a small closed vocabulary, citing ids. (P1 §3; words ours)
 
-    likes drama crime 1990s ; next thriller 1980s ; co-visits [h1] [h4] -> [c3] ; also [c1]
+    likes drama crime 1990s ; next thriller 1980s ; co-visits [h1] [h4] -> [c3] ; also [c1] [c7]
 
 Broad pattern of the recent history; what comes next; the candidate, with the history that speaks for it. `[h1]` is
 the newest history item, `[c1]` the first candidate in incoming order. The first step is a function of the history
@@ -21,6 +21,10 @@ from gr2.types import Item
 
 CITED = 2
 """History items cited at most."""
+NAMED = 3
+"""Candidates named at most, best first: the top of the answer is settled in the thought."""
+ARROW = "->"
+"""What stands between the reasons and the candidates they lead to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,12 @@ def lexicon(items: Sequence[Item]) -> Lexicon:
     )
 
 
+def phrases(words: Lexicon) -> list[str]:
+    """Every word of the teacher, for a tokenizer that is to write them as single tokens."""
+    decades = sorted({decade for decade in words.decades if decade})
+    return [f" likes {w} ; next {w} ; {kind} {ARROW} ; also" for w in (*words.genres, *decades) for kind in KINDS]
+
+
 def explain(
     words: Lexicon, opinions: Opinions, at: int, order: Sequence[int], lifts: np.ndarray, cited_history: int
 ) -> Rationale:
@@ -82,8 +92,8 @@ def explain(
     steps = [
         _line("likes", *_taste(words, history[:RECENT])),
         _line("next", words.genres[genre] if genre is not None else "", words.decades[pick]),
-        _line(KINDS[kind], *(f"[h{age + 1}]" for age in sorted(cited)), f"-> [c{order[0] + 1}]"),
-        *(f"also [c{second + 1}]" for second in order[1:2]),
+        _line(KINDS[kind], *(f"[h{age + 1}]" for age in sorted(cited)), f"{ARROW} [c{order[0] + 1}]"),
+        _line("also", *(f"[c{other + 1}]" for other in order[1:NAMED])),
     ]
     return Rationale(text=" ; ".join(step for step in steps if " " in step), evidence=KINDS[kind])
 

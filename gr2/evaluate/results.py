@@ -1,0 +1,220 @@
+"""docs/results.json and docs/results.md: `python -m gr2.evaluate.results --table nano runs/a runs/b runs/c`.
+
+Pools finished runs of one config and other seeds into the tables nano, nano-end-to-end, nano-margins, nano-validity
+and nano-cost, replaces those rows of results.json, keeps all others, and writes results.md from the whole. (DESIGN §5)
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import binomtest
+
+from gr2.errors import UserError
+from gr2.evaluate.headline import PUBLISHED, gr2_modes
+from gr2.evaluate.metrics import MEASURES
+from gr2.evaluate.pooled import BEST_LEGACY, Finished, Pooled, load_runs, pool
+from gr2.evaluate.results_page import MARGINS, page
+from gr2.evaluate.significance import holm, interval, paired_p
+from gr2.evaluate.table import INCOMING
+from gr2.record import read_json, write_json
+
+SUFFIXES = ("", "-end-to-end", MARGINS, "-validity", "-cost")
+VALID = "valid share"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One number of one table."""
+
+    table: str
+    row: str
+    metric: str
+    ours: float
+    low: float
+    high: float
+    n: int
+    paper: float | None = None
+    match: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """What only some tables have: p, p_holm, p_by_seed; machine."""
+
+    def as_json(self, seeds: int, command: str) -> dict[str, Any]:
+        return {
+            "table": self.table,
+            "row": self.row,
+            "metric": self.metric,
+            "paper": self.paper,
+            "ours": self.ours,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "seeds": seeds,
+            "command": command,
+            "match": self.match,
+            **self.more,
+        }
+
+
+def results(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
+    """All rows of the five tables."""
+    given = pool(runs, end_to_end=False)
+    yield from scores(table, given)
+    yield from scores(table + "-end-to-end", pool(runs, end_to_end=True))
+    yield from margins(table + MARGINS, given, runs)
+    yield from validity(table + "-validity", runs)
+    yield from cost(table + "-cost", runs)
+
+
+def scores(table: str, pooled: Pooled) -> Iterator[Result]:
+    """Every ranker's metrics. The papers' own values are of other data and are not set beside them."""
+    for (ranker, metric), mean in pooled.mean.items():
+        if ranker != BEST_LEGACY:
+            low, high = interval(pooled.draws[ranker, metric])
+            yield Result(
+                table=table,
+                row=ranker,
+                metric=metric,
+                ours=mean,
+                low=low,
+                high=high,
+                n=pooled.n,
+                match="different data",
+            )
+
+
+def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Result]:
+    """GR2's modes against the incoming order and the best legacy: relative change, pooled p, each seed's p.
+
+    Holm's correction is for the modes of one metric. `match` is whether our change is at least the published one.
+    """
+    modes = gr2_modes(runs[0].scores)
+    for base, words in ((INCOMING, INCOMING), (BEST_LEGACY, _best_legacy(runs))):
+        published = PUBLISHED if base == INCOMING else {}
+        for metric in MEASURES:
+            ps = [_p(pooled, mode, base, metric) for mode in modes]
+            for mode, p, p_holm in zip(modes, ps, holm(ps), strict=True):
+                base_D = pooled.draws[base, metric]
+                if not base_D.all():
+                    continue  # a few users only: nothing is relative to 0
+                low, high = interval(pooled.draws[mode, metric] / base_D - 1)
+                ours, paper = pooled.mean[mode, metric] / pooled.mean[base, metric] - 1, published.get(metric)
+                yield Result(
+                    table=table,
+                    row=f"{mode} against {words}",
+                    metric=metric,
+                    paper=paper,
+                    ours=ours,
+                    low=low,
+                    high=high,
+                    n=pooled.n,
+                    match=None if paper is None else "yes" if ours >= paper else "no",
+                    more={"p": p, "p_holm": p_holm, "p_by_seed": _p_by_seed(runs, mode, base, metric)},
+                )
+
+
+def _p(pooled: Pooled, mode: str, base: str, metric: str) -> float:
+    observed = pooled.mean[mode, metric] - pooled.mean[base, metric]
+    return paired_p(observed, pooled.draws[mode, metric] - pooled.draws[base, metric])
+
+
+def _p_by_seed(runs: Sequence[Finished], mode: str, base: str, metric: str) -> dict[str, float | None]:
+    """As each run's own summary.json has it: McNemar for R@1, bootstrap for the others."""
+    values = {str(run.seed): run.scores.table["given_target"][mode][metric] for run in runs}
+    return {seed: v.p_incoming if base == INCOMING else v.p_best_legacy for seed, v in values.items()}
+
+
+def _best_legacy(runs: Sequence[Finished]) -> str:
+    """`best legacy (lambdamart)`; seeds may differ."""
+    return f"{BEST_LEGACY} ({', '.join(sorted({run.scores.best_legacy for run in runs}))})"
+
+
+def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
+    """Unique ids (all items are counted; low and high are those of the seeds) and valid answers, free and held."""
+    reports = [read_json(run.folder / "02_sids" / "report.json") for run in runs]
+    shares = [report["unique_share"] for report in reports]
+    yield _over_seeds(table, "semantic ids", "unique share", shares, reports[0]["n_items"])
+    free = [read_json(run.folder / "12_evaluate" / "free_answers.json") for run in runs]
+    for name in free[0]:
+        counted = [answers[name] for answers in free]
+        valid = sum(one["statuses"].get("valid", 0) for one in counted)
+        yield _share(table, f"{name}, free", valid, sum(one["n"] for one in counted))
+    for name in gr2_modes(runs[0].scores):
+        statuses = [r.status.value for run in runs for r in run.rankings[name].rankings]
+        yield _share(table, f"{name}, constrained", statuses.count("valid"), len(statuses))
+
+
+def _share(table: str, row: str, valid: int, n: int) -> Result:
+    """Wilson's interval, since a bootstrap of n valid answers among n would claim to be certain."""
+    bounds = binomtest(valid, n).proportion_ci(method="wilson")
+    return Result(
+        table=table, row=row, metric=VALID, ours=valid / n, low=float(bounds.low), high=float(bounds.high), n=n
+    )
+
+
+def cost(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
+    """Seconds and peak memory of every stage and of the whole. n counts runs; low and high are those of the seeds.
+
+    A stage that was stopped and went on knows the seconds of its last try only: its run is left out of the seconds.
+    """
+    machines = sorted({record["device"] for run in runs for record in run.records.values()})
+    more = {"machine": "; ".join(machines)}
+    for row in (*runs[0].records, "whole run"):
+        parts = [list(run.records.values()) if row == "whole run" else [run.records[row]] for run in runs]
+        seconds = [sum(r["seconds"] for r in records) for records in parts if not any(r["resumed"] for r in records)]
+        memory = [max(r["peak_memory_gb"] for r in records) for records in parts]
+        if seconds:
+            yield _over_seeds(table, row, "seconds", seconds, len(seconds), more)
+        yield _over_seeds(table, row, "peak GB", memory, len(memory), more)
+
+
+def _over_seeds(
+    table: str, row: str, metric: str, values: Sequence[float], n: int, more: dict[str, Any] | None = None
+) -> Result:
+    return Result(
+        table=table,
+        row=row,
+        metric=metric,
+        ours=sum(values) / len(values),
+        low=min(values),
+        high=max(values),
+        n=n,
+        more=more or {},
+    )
+
+
+def write_results(docs: Path, table: str, runs: Sequence[Path], command: str) -> None:
+    """Put the runs' rows in the place of those of `table` in `docs`/results.json, and write results.md from it."""
+    finished = load_runs(runs)
+    path = docs / "results.json"
+    kept = [row for row in (read_json(path) if path.exists() else []) if row["table"] not in _tables(table)]
+    made = [result.as_json(len(finished), command) for result in results(table, finished)]
+    rows = sorted(kept + made, key=lambda row: row["table"])
+    write_json(path, rows)
+    (docs / "results.md").write_text(page(rows), encoding="utf-8")
+
+
+def _tables(table: str) -> set[str]:
+    return {table + suffix for suffix in SUFFIXES}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m gr2.evaluate.results", description=__doc__)
+    parser.add_argument("--table", required=True, help="name of the table, for example nano")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
+    asked = parser.parse_args()
+    command = shlex.join(["python", "-m", "gr2.evaluate.results", "--table", asked.table, *asked.runs])
+    try:
+        write_results(Path("docs"), asked.table, [Path(run) for run in asked.runs], command)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Mid-training rows, read back token by token on the made-up shop."""
+
+import numpy as np
+import pytest
+import shop
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gr2.artifacts import Corpus
+from gr2.lm.alignment import AlignmentTasks, Mix, Row, sentence
+from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, THINK
+from gr2.types import Split, Timeline
+
+CHECKPOINT = shop.checkpoint()
+ITEMS = {item.item_id: item for item in shop.items()}
+ITEM_OF = {tuple(s): i for i, s in zip(ITEMS, CHECKPOINT.id_tokens.of(list(ITEMS)).tolist(), strict=True)}
+WALKS = shop.walks(12)
+N_TRAIN, SHOWN = 8, 5
+LAST = WALKS["u0"][N_TRAIN - 1]
+"""The last training event of user 0."""
+SPLITS = (Split.TRAIN,) * N_TRAIN + (Split.VALID,) * 2 + (Split.TEST,) * 2
+
+
+def corpus(users: int) -> Corpus:
+    return Corpus(
+        items=shop.items(),
+        timelines=tuple(
+            Timeline(user_id=u, item_ids=tuple(walk), times=tuple(range(len(walk))), splits=SPLITS)
+            for u, walk in list(WALKS.items())[:users]
+        ),
+    )
+
+
+def tasks(users: int = len(WALKS), *, history: int = SHOWN, mix: Mix | None = None) -> AlignmentTasks:
+    return AlignmentTasks(
+        corpus(users), CHECKPOINT.id_tokens, CHECKPOINT.tokenizer, mix or Mix(), history=history, k=shop.K
+    )
+
+
+ALL = tasks()
+WHOLE = tasks(users=1, history=N_TRAIN - 1)
+"""One user, and windows as long as what may be learned of it: every slate row has all training events."""
+generators = st.integers(0, 2**32).map(np.random.default_rng)
+
+
+def read(tokens: list[int]) -> list[str]:
+    """Control tokens and labels by name, spelled ids as item ids, pieces of text as they are."""
+    words, at = [], 0
+    while at < len(tokens):
+        item = ITEM_OF.get(tuple(tokens[at : at + 2]))
+        words.append(item or CHECKPOINT.tokenizer.convert_ids_to_tokens(tokens[at]))
+        at += 2 if item else 1
+    return words
+
+
+def counted(row: Row) -> list[str]:
+    return read([token for token, counts in zip(row.tokens, row.counts, strict=True) if counts])
+
+
+def slate_parts(row: Row) -> tuple[list[str], list[str], list[str], list[str]]:
+    """History, candidates, labels and what follows the list, all of it read."""
+    words = read(row.tokens)
+    opens, thinks = words.index(CANDIDATES), words.index(THINK)
+    listed = words[opens + 1 : thinks]
+    return words[1:opens], listed[::2], listed[1::2], words[thinks + 1 :]
+
+
+def target_of(rest: list[str]) -> str:
+    """The first item behind the list."""
+    return next(word for word in rest if word in ITEMS)
+
+
+def is_train_run(window: list[str]) -> bool:
+    """Whether `window` stands in some user's training events."""
+    pasts = [walk[:N_TRAIN] for walk in WALKS.values()]
+    return any(window == past[at : at + len(window)] for past in pasts for at in range(N_TRAIN))
+
+
+def test_preference_by_hand():
+    row = tasks(users=1, history=N_TRAIN).preference(np.random.default_rng(0))
+    assert read(row.tokens) == [HISTORY, *WALKS["u0"][:N_TRAIN]]
+    assert row.counts == [False] + [True] * 2 * N_TRAIN
+
+
+@given(generators)
+def test_slate_by_hand(rng):
+    row = WHOLE.slate(rng)
+    history, candidates, labels, rest = slate_parts(row)
+    assert history == WALKS["u0"][: N_TRAIN - 1]
+    assert labels == list(LABELS[: shop.K])
+    assert candidates.count(LAST) == 1
+    assert len(set(candidates)) == shop.K
+    assert not set(candidates) & set(history)
+    listed = dict(zip(labels, candidates, strict=True))
+    cited, answer = rest[: rest.index(END_THINK)], rest[rest.index(END_THINK) + 1 :]
+    if cited:
+        assert cited[:2] == [LAST, LABELS[candidates.index(LAST)]]
+        assert {label: item for item, label in zip(cited[::2], cited[1::2], strict=True)}.items() <= listed.items()
+        assert cited[1::2] == answer[: len(cited) // 2]
+        assert sorted(answer[:-1]) == labels
+        assert answer[-1] == END
+        assert counted(row) == [*history, *rest]
+    else:
+        assert answer == [LAST]
+        assert counted(row) == [*history, LAST]
+
+
+def test_a_slate_is_answered_either_way_and_the_target_stands_anywhere():
+    rows = [slate_parts(WHOLE.slate(np.random.default_rng(seed))) for seed in range(200)]
+    at_once = sum(rest[0] == END_THINK for *_, rest in rows)
+    places = np.bincount([candidates.index(LAST) for _, candidates, _, _ in rows])
+    assert 70 <= at_once <= 130
+    assert len(places) == shop.K
+    assert places.min() >= 30
+
+
+@given(generators)
+def test_only_training_events_are_history_or_target(rng):
+    assert is_train_run(read(ALL.preference(rng).tokens)[1:])
+    history, candidates, _, rest = slate_parts(ALL.slate(rng))
+    target = target_of(rest)
+    assert target in candidates
+    assert len(history) == SHOWN
+    assert is_train_run([*history, target])
+    persona = [word for word in read(ALL.persona(rng).tokens) if word in ITEMS]
+    assert is_train_run(persona)
+
+
+def test_every_training_event_with_a_past_is_a_target_some_time():
+    targets = {target_of(slate_parts(ALL.slate(np.random.default_rng(seed)))[3]) for seed in range(400)}
+    assert targets == {item for walk in WALKS.values() for item in walk[SHOWN:N_TRAIN]}
+
+
+def test_persona_by_hand():
+    row = tasks(users=1, history=2).persona(np.random.default_rng(0))
+    first, *rest = (word for word in read(row.tokens) if word in ITEMS)
+    text = CHECKPOINT.tokenizer.decode(row.tokens)
+    assert is_train_run([first, *rest])
+    assert text.startswith(HISTORY + CHECKPOINT.renderer.sid(first) + " " + ITEMS[first].text[:4])
+    assert len(row.tokens) == 1 + 2 * 2  # cut at the length of a preference row
+    assert all(row.counts)
+
+
+@given(generators)
+def test_captions_name_their_own_items(rng):
+    row = tasks(users=1, history=60).caption(rng)
+    assert all(row.counts)
+    whole = CHECKPOINT.tokenizer.decode(row.tokens).split(END)[:-1]  # the last is cut
+    both = {i: (CHECKPOINT.renderer.sid(i), " " + item.text) for i, item in ITEMS.items()}
+    captions = {sid + text: i for i, (sid, text) in both.items()} | {text + sid: i for i, (sid, text) in both.items()}
+    named = [captions[caption] for caption in whole]
+    assert len(named) == len(set(named)) > 1
+
+
+def test_language_is_sentences_without_ids():
+    row = tasks(users=1, history=60).language(np.random.default_rng(0))
+    whole = CHECKPOINT.tokenizer.decode(row.tokens).split(END)[:-1]
+    assert len(whole) > 1
+    assert set(whole) <= {sentence(item) for item in shop.items()}
+    assert "Thing 0 1 is an item of 1991: shop, department 0." in {sentence(item) for item in shop.items()}
+    assert all(row.counts)
+
+
+@given(st.integers(0, 2**32))
+def test_a_row_is_a_function_of_the_generator(seed):
+    assert ALL.row(np.random.default_rng(seed)) == ALL.row(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("task", ["preference", "slate", "caption", "persona", "language"])
+def test_the_mix_decides_the_task(task):
+    shares = dict.fromkeys(Mix.model_fields, 0.0)
+    one = tasks(mix=Mix(**{**shares, task: 1.0}))
+    rngs = [np.random.default_rng(3) for _ in range(2)]
+    rngs[1].choice(5, p=one.weights)  # which row() draws first
+    assert one.row(rngs[0]) == getattr(one, task)(rngs[1])
+
+
+def test_a_mix_that_does_not_sum_to_one_raises():
+    with pytest.raises(ValueError, match=r"the mix sums to 1\.100, not 1"):
+        tasks(mix=Mix(preference=0.55))

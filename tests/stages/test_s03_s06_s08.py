@@ -1,0 +1,190 @@
+"""Each training stage learns on the made-up shop what it is there for."""
+
+import copy
+import json
+from collections import Counter
+from dataclasses import replace
+from math import log
+
+import pytest
+import shop
+import torch
+
+from gr2.artifacts import Traces
+from gr2.errors import UserError
+from gr2.lm.alignment import Mix
+from gr2.lm.train import FitConfig
+from gr2.prompt.parse import parse
+from gr2.record import StageFolder, read_metrics
+from gr2.reward.conditional import conditional_reward
+from gr2.stages import s03_midtrain, s06_sft, s08_rl
+from gr2.types import Split, Trace
+
+USERS, HISTORY = 60, 5
+MIDTRAIN = s03_midtrain.Config(
+    nano=shop.NANO,
+    history=HISTORY,
+    k=shop.K,
+    mix=Mix(preference=0.5, slate=0.5, caption=0, persona=0, language=0),
+    fit=FitConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20),
+)
+SFT = s06_sft.Config(
+    fit=FitConfig(steps=80, batch_size=16, learning_rate=1e-2, warmup_steps=10), valid_slates=50
+)
+RL = s08_rl.Config(steps=2, prompts=2, rollouts=4, max_rounds=2, thought_tokens=8, save_steps=1)
+SLATES = shop.all_slates(400, 50)
+
+
+def work(folder) -> StageFolder:
+    return StageFolder(path=folder, resumed=False)
+
+
+def oracle(slate) -> Trace:
+    """Names the candidate of the user's department, which is the target, and keeps the others in order."""
+    t = slate.target
+    return Trace(
+        slate_id=slate.slate_id,
+        thought=f"likes shop -> [c{t + 1}]",
+        order=(t, *(c for c in range(shop.K) if c != t)),
+        evidence="genre",
+        attempt=0,
+        kept=True,
+        reason="oracle",
+    )
+
+
+TRACES = Traces(traces=tuple(map(oracle, SLATES.split(Split.TRAIN))))
+
+
+@pytest.fixture(scope="module")
+def midtrained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("midtrain")
+    return s03_midtrain.midtrain(shop.corpus(USERS), shop.semantic_ids(), MIDTRAIN, 0, work(folder)), folder
+
+
+@pytest.fixture(scope="module")
+def tuned(midtrained, tmp_path_factory):
+    """The mid-trained model after SFT, and the stage's folder."""
+    folder = tmp_path_factory.mktemp("sft")
+    checkpoint = clone(midtrained[0])
+    s06_sft.sft(checkpoint, SLATES, TRACES, SFT, 0, work(folder))
+    return checkpoint, folder
+
+
+def clone(checkpoint):
+    return checkpoint.with_model(copy.deepcopy(checkpoint.model))
+
+
+def weights(checkpoint) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in checkpoint.model.parameters()])
+
+
+def test_nats_per_item_of_random_weights_by_hand():
+    """A model that says every token is as likely as any other: two codes an item, each log V nats."""
+    checkpoint = shop.checkpoint()
+    with torch.no_grad():
+        checkpoint.model.model.embed_tokens.weight.zero_()
+    nats = s03_midtrain.nats_per_item(checkpoint, shop.corpus())
+    assert nats == pytest.approx(2 * log(checkpoint.model.config.vocab_size), abs=1e-4)
+
+
+def test_midtraining_learns_the_taste(midtrained):
+    """Knowing nothing costs log 24 nats, knowing the department log 4."""
+    checkpoint, folder = midtrained
+    nats = s03_midtrain.nats_per_item(checkpoint, shop.corpus(USERS))
+    assert log(4) < nats < log(24) - 0.7
+    assert [row["step"] for row in read_metrics(folder) if row["phase"] == "midtrain_valid"] == [40, 80, 120, 160, 200]
+
+
+def test_sft_learns_to_answer(tuned):
+    checkpoint, folder = tuned
+    losses = [row["loss"] for row in read_metrics(folder) if row["phase"] == "sft"]
+    assert losses[-1] < 0.25 * losses[0]
+    metrics = s06_sft.valid_metrics(checkpoint, SLATES.split(Split.VALID))
+    assert metrics["valid_share"] > 0.9
+    assert metrics["r1_direct"] > 0.9
+
+
+def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
+    checkpoint, slate = shop.checkpoint(), SLATES.split(Split.TRAIN)[0]
+    config = SFT.model_copy(update={"lambda_reasoning": 0.5, "lambda_answer": 1.0, "lambda_choice": 3.0})
+    rows = s06_sft.make_rows(checkpoint, SLATES, [oracle(slate)], config)
+    text = checkpoint.tokenizer.decode(rows.tokens[0])
+    prompt = checkpoint.renderer.prompt(slate, think=True)
+    spoken = {
+        w: checkpoint.tokenizer.decode([t for t, v in zip(rows.tokens[0], rows.weights[0], strict=True) if v == w])
+        for w in (0.0, 0.5, 3.0, 1.0)
+    }
+    first = f"<c_{slate.target + 1}>"
+    others = "".join(f"<c_{c}>" for c in (1, 2, 3, 4) if c != slate.target + 1)
+    assert text == "".join(spoken.values())
+    assert spoken == {
+        0.0: prompt,
+        0.5: "likes shop ",
+        3.0: f"-> {checkpoint.renderer.sid(slate.candidates[slate.target])}{first}</think>{first}",
+        1.0: others + "<|end|>",
+    }
+    assert parse(text.removeprefix(prompt), shop.K, think=True).order == oracle(slate).order
+
+
+def test_sft_without_a_kept_trace_is_the_users_error(tmp_path):
+    refused = Traces(traces=tuple(replace(t, kept=False) for t in TRACES.traces))
+    with pytest.raises(UserError, match="no trace was kept; raise"):
+        s06_sft.sft(shop.checkpoint(), SLATES, refused, SFT, 0, work(tmp_path))
+
+
+def test_a_citation_beyond_the_prompt_is_the_users_error():
+    trace = replace(TRACES.traces[0], thought="likes [h4] -> [c1]")  # the shop's histories hold 3
+    with pytest.raises(UserError, match=r"lower \[traces\] cited_history to 5, \[midtrain\] history"):
+        s06_sft.make_rows(shop.checkpoint(), SLATES, [trace], SFT)
+
+
+@pytest.fixture(scope="module")
+def reinforced(tuned, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rl")
+    checkpoint = clone(tuned[0])
+    s08_rl.rl(checkpoint, SLATES, RL, 0, work(folder))
+    return checkpoint, folder
+
+
+def rollouts(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+
+
+def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
+    checkpoint, folder = reinforced
+    rows = rollouts(folder)
+    by_step = Counter(row["step"] for row in rows)
+    assert by_step.keys() == {0, 1}
+    assert all(n in (8, 16) for n in by_step.values())  # one or two rounds of 2 prompts x 4 rollouts
+    for row in rows:
+        answer = parse(row["text"].replace("<|pad|>", ""), shop.K, think=True)
+        assert row["status"] == answer.status
+        assert row["reward"] == conditional_reward(answer, SLATES.by_id[row["slate_id"]]).total
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2]
+    assert not (folder / "trl").exists()
+    assert not torch.equal(weights(checkpoint), weights(tuned[0]))
+
+
+def test_a_killed_rl_goes_on_and_ends_as_if_it_had_not_been(reinforced, tuned, tmp_path, monkeypatch):
+    """Killed in the second step, after its rollouts were written and before its checkpoint was."""
+    reached = []
+
+    def kill(self, args, state, control, **_):
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s08_rl.Advance, "on_step_end", kill)
+        with pytest.raises(KeyboardInterrupt):
+            s08_rl.rl(clone(tuned[0]), SLATES, RL, 0, work(tmp_path))
+    assert {row["step"] for row in rollouts(tmp_path)} == {0, 1}
+    (tmp_path / "trl" / "checkpoint-2").mkdir()  # half-written
+    with (tmp_path / "rollouts.jsonl").open("a") as file:
+        file.write('{"step": 1, "te')
+    checkpoint = clone(tuned[0])
+    monkeypatch.setattr(s08_rl.Advance, "on_step_end", lambda self, a, state, c, **_: reached.append(state.global_step))
+    s08_rl.rl(checkpoint, SLATES, RL, 0, work(tmp_path))
+    assert reached == [2]
+    assert rollouts(tmp_path) == rollouts(reinforced[1])
+    assert torch.equal(weights(checkpoint), weights(reinforced[0]))

@@ -1,0 +1,265 @@
+"""One whole run of the made-up shop through the command line: started, killed, gone on with, refused."""
+
+import json
+import re
+import shutil
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shop
+
+from gr2 import cli
+from gr2.artifacts import Rankings, Scores, SemanticIds, Slates
+from gr2.record import RECORD, digest_folder, read_json
+from gr2.run import STAGES, folder_of, is_built
+from gr2.stages import s08_rl
+from gr2.types import AnswerStatus, Split
+
+STAGE_FOLDERS = tuple(folder_of(stage) for stage in STAGES if is_built(stage))
+RANKERS = {
+    "incoming",
+    "popularity",
+    "lambdamart",
+    "teacher",
+    "midtrained_likelihood",
+    "gr2_sft_thinking",
+    "gr2_sft_direct",
+    "gr2_thinking",
+    "gr2_direct",
+}
+USERS = len(shop.walks())
+TINY = """
+[corpus]
+reader = "generic"
+items = "items.jsonl"
+events = "events.jsonl"
+n_test = 2
+n_valid = 2
+
+[sids]
+codebook_sizes = [6, 6]
+text_dims = 8
+engagement_dims = 4
+
+[midtrain]
+history = 8
+k = 4
+nano = { width = 32, layers = 2, head_width = 16, feed = 64, words = 300, context = 256 }
+fit = { steps = 20, batch_size = 4, learning_rate = 5e-3 }
+
+[slates]
+k = 4
+folds = 2
+min_history = 2
+sasrec = { dim = 16, layers = 1, epochs = 2 }
+
+[traces]
+folds = 2
+cited_history = 8
+
+[sft]
+valid_slates = 8
+fit = { steps = 10, batch_size = 4, learning_rate = 5e-3 }
+
+[rl]
+steps = 2
+prompts = 2
+rollouts = 2
+max_rounds = 2
+thought_tokens = 8
+
+[direct]
+rollouts = 4
+valid_slates = 8
+fit = { steps = 10, batch_size = 4, learning_rate = 5e-3 }
+
+[evaluate]
+free_answers = 8
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The finished run and how it came about."""
+
+    folder: Path
+    killed_code: int
+    killed_records: dict[str, str]
+    """When it was killed: the record of each complete stage."""
+    killed_folders: set[str]
+    code: int
+    records: dict[str, str]
+
+
+def typed(*words) -> int:
+    """Type a command in the current folder; gives the exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["gr2", *map(str, words)])
+        try:
+            cli.main()
+        except SystemExit as end:
+            return end.code or 0
+    return 0
+
+
+def records(run: Path) -> dict[str, str]:
+    return {path.parent.name: path.read_text() for path in run.glob(f"*/{RECORD}")}
+
+
+def folders(run: Path) -> set[str]:
+    return {path.name for path in run.iterdir() if path.is_dir()}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Run:
+    """The run is killed while stage 8 works, and started again."""
+    home = tmp_path_factory.mktemp("home")
+    run = home / "runs" / "tiny"
+    shop.write(home)
+    (home / "tiny.toml").write_text(TINY)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        with pytest.MonkeyPatch.context() as stage_8:
+            stage_8.setattr(s08_rl, "rl", killed)
+            killed_code = typed("run", "tiny.toml")
+        killed_records, killed_folders = records(run), folders(run)
+        code = typed("run", "tiny.toml")
+    return Run(
+        folder=run,
+        killed_code=killed_code,
+        killed_records=killed_records,
+        killed_folders=killed_folders,
+        code=code,
+        records=records(run),
+    )
+
+
+@pytest.fixture
+def home(tiny, monkeypatch) -> Path:
+    monkeypatch.chdir(tiny.folder.parents[1])
+    return tiny.folder.parents[1]
+
+
+@pytest.fixture
+def copy(tiny, home, tmp_path) -> Path:
+    """A copy of the run that may be spoilt."""
+    return shutil.copytree(tiny.folder, tmp_path / "tiny")
+
+
+def other_ids(ids: SemanticIds) -> SemanticIds:
+    """The same catalogue, each item with its neighbour's id."""
+    return replace(ids, codes=np.roll(ids.codes, 1, axis=0))
+
+
+def test_every_stage_is_complete_and_says_how_it_was_made(tiny):
+    assert tiny.code == 0
+    assert folders(tiny.folder) == set(STAGE_FOLDERS) == tiny.records.keys()
+    for name in STAGE_FOLDERS:
+        record = json.loads(tiny.records[name])
+        assert record["digest"] == digest_folder(tiny.folder / name)
+        assert record["inputs"] == {read: json.loads(tiny.records[read])["digest"] for read in record["inputs"]}
+        assert record["config"]["seed"] == 0
+        assert record["seconds"] >= 0
+        assert record["peak_memory_gb"] > 0
+
+
+def test_the_corpus_is_the_shop(tiny):
+    counts = json.loads(tiny.records["01_corpus"])["counts"]
+    assert (counts["items"], counts["users"]) == (6 * 4, USERS)
+    assert (counts["train_events"], counts["valid_events"], counts["test_events"]) == (8 * USERS, 2 * USERS, 2 * USERS)
+
+
+def test_every_id_is_unique(tiny):
+    report = read_json(tiny.folder / "02_sids" / "report.json")
+    assert (report["n_items"], report["unique_share"]) == (24, 1.0)
+    assert len(SemanticIds.load(tiny.folder / "02_sids").item_of) == 24
+
+
+def test_the_summary_compares_every_ranker_by_both_protocols(tiny):
+    scores = Scores.load(tiny.folder / "12_evaluate")
+    assert scores.n_slates == len(Slates.load(tiny.folder / "04_slates").split(Split.TEST)) > 0
+    assert scores.n_events == 2 * USERS
+    assert scores.best_legacy in ("popularity", "lambdamart")
+    assert scores.probes.keys() == RANKERS
+    for protocol, n in (("given_target", scores.n_slates), ("end_to_end", scores.n_events)):
+        assert scores.table[protocol].keys() == RANKERS
+        for ranker, metrics in scores.table[protocol].items():
+            for value in metrics.values():
+                assert value.n == n
+                assert 0 <= value.low <= value.value <= value.high <= 1
+                assert (value.p_incoming is None) == (ranker == "incoming")
+                assert (value.p_best_legacy is None) == (ranker == scores.best_legacy)
+                assert all(0 <= p <= 1 for p in (value.p_incoming, value.p_best_legacy) if p is not None)
+
+
+def test_every_ranking_is_a_valid_permutation(tiny):
+    slates = Slates.load(tiny.folder / "04_slates").split(Split.TEST)
+    for name in RANKERS:
+        rankings = Rankings.load(tiny.folder / "12_evaluate" / name).rankings
+        assert [r.slate_id for r in rankings] == [s.slate_id for s in slates]
+        assert all(sorted(r.order) == [0, 1, 2, 3] for r in rankings)
+        assert {r.status for r in rankings} == {AnswerStatus.VALID}
+
+
+def test_free_answers_are_counted_by_status(tiny):
+    for counted in read_json(tiny.folder / "12_evaluate" / "free_answers.json").values():
+        assert counted["n"] == sum(counted["statuses"].values()) == 8
+        assert counted["valid_share"] == counted["statuses"].get("valid", 0) / 8
+
+
+def test_the_report_needs_nothing_from_elsewhere(tiny):
+    page = (tiny.folder / "12_evaluate" / "report.html").read_text(encoding="utf-8")
+    loaded = re.findall(r"""(?:\bsrc|\bhref|url\()\s*=?\s*["']?([^"'\s>)]+)""", page)
+    assert [source[:60] for source in loaded if not source.startswith(("data:", "#"))] == []
+    assert "<link" not in page
+    assert "@import" not in page
+    assert all(ranker.replace("_", " ") in page for ranker in RANKERS)
+
+
+def test_a_killed_run_goes_on_at_the_stage_it_was_in(tiny):
+    assert tiny.killed_code == 130
+    done = {name for name in STAGE_FOLDERS if name < "08"}
+    assert tiny.killed_records.keys() == done
+    assert tiny.killed_folders == done | {"08_rl.partial"}
+    assert {name: tiny.records[name] for name in done} == tiny.killed_records
+    assert json.loads(tiny.records["08_rl"])["resumed"] is True
+    assert json.loads(tiny.records["10_direct"])["resumed"] is False
+
+
+def test_a_second_run_makes_nothing_again(tiny, home, capsys):
+    assert typed("run", "tiny.toml") == 0
+    assert capsys.readouterr().out.count("complete, skipped") == len(STAGE_FOLDERS)
+    assert records(tiny.folder) == tiny.records
+
+
+def test_another_config_is_refused_in_one_line(tiny, home, capsys):
+    (home / "other.toml").write_text(TINY.replace("thought_tokens = 8", "thought_tokens = 9"))
+    assert typed("run", "other.toml", "--run", "runs/tiny") == 2
+    error = capsys.readouterr().err
+    assert "08_rl: made with another config or inputs (thought_tokens: 8 -> 9)" in error
+    assert error.count("\n") == 1
+    assert records(tiny.folder) == tiny.records
+
+
+def test_a_checkpoint_of_other_ids_is_refused_in_one_line(copy, capsys):
+    other_ids(SemanticIds.load(copy / "02_sids")).save(copy / "02_sids")
+    shutil.rmtree(copy / "12_evaluate")
+    assert typed("evaluate", "--run", copy) == 2
+    error = capsys.readouterr().err
+    assert "03_midtrain: trained with other semantic ids" in error
+    assert error.count("\n") == 1
+    assert not (copy / "12_evaluate").exists()
+
+
+def test_rank_asks_the_bundle(tiny, home, capsys):
+    user = Slates.load(tiny.folder / "04_slates").split(Split.TEST)[0].user_id
+    for words in ([], ["--think"]):
+        assert typed("rank", "--user", user, "--run", "runs/tiny", *words) == 0
+        assert "not valid" not in capsys.readouterr().out
