@@ -21,6 +21,7 @@ from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
 from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, THINK
 from gr2.sid.spelling import defuse
+from gr2.teach.rationale import NAMED, written
 from gr2.types import Item
 
 
@@ -105,10 +106,11 @@ class AlignmentTasks:
         if rng.random() < 0.5:  # the id at once, as the one-pass ranker reads it
             asked.append(mark[END_THINK])
             answer = self.spelled[target]
-        else:  # cite label and id, then answer with all labels, the target's first and the rest as listed
-            first = self.labels[listed.index(target)]
-            rest = [label for label in self.labels[: len(listed)] if label != first]
-            answer = [first, *self.spelled[target], mark[END_THINK], first, *rest, mark[END]]
+        else:  # name some by label and id, the target first, then answer with them and the rest as listed
+            others = [c for c in rng.permutation(len(listed)).tolist() if listed[c] != target]
+            order = written([listed.index(target), *others])
+            named = [t for c in order[:NAMED] for t in (self.labels[c], *self.spelled[listed[c]])]
+            answer = [*named, mark[END_THINK], *(self.labels[c] for c in order), mark[END]]
         return Row(
             tokens=[mark[HISTORY], *past, *asked, *answer],
             counts=[False, *[True] * len(past), *[False] * len(asked), *[True] * len(answer)],

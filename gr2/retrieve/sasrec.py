@@ -94,7 +94,8 @@ class Block(nn.Module):
         )
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x_BTD: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, mask: Tensor | None, only_B: Tensor | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D), or (B, D) at one position `only_B` of each line."""
         b, t, d = x_BTD.shape
         qkv = self.qkv(self.norm_attention(x_BTD)).float().view(b, t, 3, self.heads, d // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
@@ -102,8 +103,11 @@ class Block(nn.Module):
         with torch.autocast("cpu", enabled=False):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         mixed = mixed.transpose(1, 2).reshape(b, t, d)
-        x_BTD = x_BTD + self.dropout(self.out(mixed))
-        return x_BTD + self.dropout(self.feed(self.norm_feed(x_BTD)))
+        x = x_BTD
+        if only_B is not None:
+            x, mixed = x[torch.arange(b), only_B], mixed[torch.arange(b), only_B]
+        x = x + self.dropout(self.out(mixed))
+        return x + self.dropout(self.feed(self.norm_feed(x)))
 
 
 class Sasrec(nn.Module):
@@ -121,13 +125,20 @@ class Sasrec(nn.Module):
         nn.init.normal_(self.item.weight, std=config.dim**-0.5)
         nn.init.normal_(self.position.weight, std=config.dim**-0.5)
 
-    def forward(self, rows_BT: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """(B, T) rows, start row first and padded on the right -> (B, T, D) states; a line is one window by default."""
-        positions = torch.arange(rows_BT.shape[1]) if positions is None else positions
-        x = self.dropout(self.item(rows_BT) + self.position(positions))
+    def forward(self, batch: Batch) -> Tensor:
+        """(B, T, D) states."""
+        x = self.dropout(self.item(batch.inputs) + self.position(batch.positions))
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, batch.mask)
         return self.norm(x)
+
+    def last(self, rows_BT: Tensor, last_B: Tensor) -> Tensor:
+        """(B, D) states at position `last_B` of lines of one window each, start row first and padded on the right."""
+        x = self.item(rows_BT) + self.position(torch.arange(rows_BT.shape[1]))
+        *blocks, final = self.blocks
+        for block in blocks:
+            x = block(x, None)
+        return self.norm(final(x, None, last_B))
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., D) -> (..., N)."""
@@ -160,7 +171,7 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
-                logits = model.logits(model(batch.inputs, batch.positions, batch.mask))
+                logits = model.logits(model(batch))
             loss = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
             optimizer.zero_grad()
             loss.backward()
@@ -179,8 +190,7 @@ def scores(model: Sasrec, histories: Sequence[Rows]) -> np.ndarray:
     kept = [list(h[-model.config.max_length :]) for h in histories]
     rows_BT = _pad([[model.n_items, *h] for h in kept], fill=model.n_items)
     last = torch.tensor([len(h) for h in kept])
-    states = model(rows_BT)[torch.arange(len(kept)), last]
-    return model.logits(states).numpy()
+    return model.logits(model.last(rows_BT, last)).numpy()
 
 
 def save(model: Sasrec, folder: Path) -> None:

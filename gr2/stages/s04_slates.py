@@ -10,13 +10,13 @@ Source: DESIGN §5 (ours); the setting is P1's, "target within the pre-ranker's 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from pydantic import BaseModel, ConfigDict, Field
 
 from gr2.artifacts import Corpus, Slates
@@ -107,7 +107,10 @@ def make_slates(
     # The job of all users is the longest, so it starts first.
     jobs = (delayed(make_part)(corpus, config, seed, fold) for fold in (config.folds, *range(config.folds)))
     parts: dict[int, Part] = {}
-    for part in Parallel(n_jobs=min(workers, config.folds + 1), return_as="generator_unordered")(jobs):
+    # Idle workers would hold their memory for five minutes, into the next stages.
+    with parallel_config("loky", idle_worker_timeout=30):
+        done = Parallel(n_jobs=min(workers, config.folds + 1), return_as="generator_unordered")(jobs)
+    for part in done:
         report(part)
         parts[part.fold] = part
     slates = tuple(slate for fold in sorted(parts) for slate in parts[fold].slates)
@@ -129,7 +132,7 @@ def make_part(corpus: Corpus, config: Config, seed: int, fold: int) -> Part:
         events = events_of(corpus.timelines, (Split.VALID, Split.TEST), config)
     losses: list[float] = []
     model = fit(learned_from, corpus.row, config, seed, losses.append)
-    slates = tuple(retrieve(model, corpus, events, config))
+    slates = retrieve(model, corpus, events, config)
     torch.set_num_threads(threads)
     return Part(fold=fold, losses=tuple(losses), slates=slates, model=model)
 
@@ -158,18 +161,22 @@ def events_of(timelines: Sequence[Timeline], splits: Sequence[Split], config: Co
     return events
 
 
-def retrieve(model: Sasrec, corpus: Corpus, events: Sequence[Event], config: Config) -> Iterator[Slate]:
+def retrieve(model: Sasrec, corpus: Corpus, events: Sequence[Event], config: Config) -> tuple[Slate, ...]:
     """The slates of those events whose target is among the K best items outside the history."""
-    for at in range(0, len(events), BATCH):
-        batch = events[at : at + BATCH]
-        seen = [[corpus.row[i] for i in e.history] for e in batch]
-        for event, rows, scores_N in zip(batch, seen, sasrec.scores(model, seen), strict=True):
+    found: dict[int, Slate] = {}
+    # Histories of like length are scored together, so that little of a batch is padding.
+    order = sorted(range(len(events)), key=lambda i: events[i].position)
+    for at in range(0, len(order), BATCH):
+        chosen = order[at : at + BATCH]
+        seen = [[corpus.row[item] for item in events[i].history] for i in chosen]
+        for i, rows, scores_N in zip(chosen, seen, sasrec.scores(model, seen), strict=True):
             scores_N[rows] = -np.inf
             top = np.argpartition(-scores_N, config.k)[: config.k]
             top = top[np.lexsort((top, -scores_N[top]))]
-            target = corpus.row[event.timeline.item_ids[event.position]]
+            target = corpus.row[events[i].timeline.item_ids[events[i].position]]
             if target in top and np.isfinite(scores_N[top]).all():
-                yield _slate(event, top, scores_N[top], target, corpus, config)
+                found[i] = _slate(events[i], top, scores_N[top], target, corpus, config)
+    return tuple(found[i] for i in sorted(found))
 
 
 def _slate(event: Event, top: np.ndarray, scores: np.ndarray, target: int, corpus: Corpus, config: Config) -> Slate:

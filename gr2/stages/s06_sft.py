@@ -29,7 +29,7 @@ from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import END, END_THINK, LABELS
 from gr2.record import StageFolder, stage_folder
 from gr2.rl.plackett_luce import rank_log_probs
-from gr2.teach.rationale import ARROW
+from gr2.teach.rationale import ARROW, written
 from gr2.types import Slate, Split, Trace
 
 NAME = "06_sft"
@@ -84,7 +84,7 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
                 [renderer.prompt(s, think=True) for s in of],
                 [renderer.thought(s, t.thought.partition(ARROW)[0]) for s, t in pairs],
                 [renderer.thought(s, "".join(t.thought.partition(ARROW)[1:])) + END_THINK for s, t in pairs],
-                [renderer.answer(t.order) + END for t in traces],
+                [renderer.answer(written(t.order)) + END for t in traces],
             )
         ]
     except IndexError:

@@ -15,6 +15,7 @@ from typing import Any
 
 from datasets import Dataset
 from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_model
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
@@ -103,7 +104,11 @@ def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: 
     with bar() as progress:
         task = progress.add_task("rl", total=config.steps)
         trainer.add_callback(Advance(lambda step: progress.update(task, completed=step)))
-        trainer.train(resume_from_checkpoint=rewind(scratch, work.path / "rollouts.jsonl") > 0)
+        done = rewind(scratch, work.path / "rollouts.jsonl")
+        if done < config.steps:
+            trainer.train(resume_from_checkpoint=done > 0)
+        else:  # interrupted after the last step; TRL would take one more
+            load_model(checkpoint.model, scratch / f"checkpoint-{done}" / "model.safetensors")
     checkpoint.model.eval()
     shutil.rmtree(scratch)
 

@@ -72,6 +72,14 @@ def phrases(words: Lexicon) -> list[str]:
     return [f" likes {w} ; next {w} ; {kind} {ARROW} ; also" for w in (*words.genres, *decades) for kind in KINDS]
 
 
+def written(order: Sequence[int]) -> list[int]:
+    """The ranking that an answer spells out: what the thought names, best first, then the rest as it came in (ours).
+
+    The thought gives no reasons for the rest, and a small model that has to guess it writes labels twice (docs/log.md).
+    """
+    return [*order[:NAMED], *sorted(order[NAMED:])]
+
+
 def explain(
     words: Lexicon, opinions: Opinions, at: int, order: Sequence[int], lifts: np.ndarray, cited_history: int
 ) -> Rationale:

@@ -39,8 +39,9 @@ def test_only_the_newest_events_count(model: sasrec.Sasrec) -> None:
 
 
 def test_a_state_does_not_see_what_comes_after_it(model: sasrec.Sasrec) -> None:
+    lines = [sasrec._columns([[1, 2, 3, 0]], N, 4), sasrec._columns([[1, 2, 9, 0]], N, 4)]
     with torch.inference_mode():
-        one, other = model(torch.tensor([[N, 1, 2, 3], [N, 1, 2, 9]]))
+        one, other = model(sasrec._batch(torch.tensor(lines)))
     torch.testing.assert_close(one[:3], other[:3])
     assert not torch.allclose(one[3], other[3])
 
@@ -64,3 +65,38 @@ def test_windows_cut_a_sequence_without_loss(length: int, size: int, seed: int) 
     windows = list(sasrec._windows([list(range(length))], size, np.random.default_rng(seed)))
     assert [row for window in windows for row in window] == list(range(length))
     assert all(1 <= len(window) <= size for window in windows)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 10), min_size=1, max_size=30))
+def test_lines_hold_every_window_and_never_more_than_fits(lengths: list[int]) -> None:
+    windows = [[i] * length for i, length in enumerate(lengths)]
+    lines = sasrec._lines(windows, 10)
+    assert sorted(window for line in lines for window in line) == windows
+    assert all(1 <= sum(map(len, line)) <= 10 for line in lines)
+
+
+def test_short_windows_fill_lines() -> None:
+    # 7 + 3, 5 + 5 and 4 + 4 + 2 of 10
+    assert len(sasrec._lines([[0] * n for n in (4, 7, 5, 2, 3, 5, 4)], 10)) == 3
+
+
+def test_windows_of_one_line_are_blind_to_each_other(model: sasrec.Sasrec) -> None:
+    first, second = [1, 2, 3], [5, 6]
+    batch = sasrec._batch(torch.tensor([sasrec._columns([first, second], N, SMALL.max_length)]))
+    assert batch.inputs.tolist() == [[N, 1, 2, N, 5, N, N, N]]
+    assert batch.targets.tolist() == [[1, 2, 3, 5, 6, *[sasrec.IGNORED] * 3]]
+    with torch.inference_mode():
+        logits = model.logits(model(batch))[0, :5].numpy()
+    alone = sasrec.scores(model, [[], [1], [1, 2], [], [5]])
+    np.testing.assert_allclose(logits, alone, atol=1e-5)
+
+
+def test_dropout_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    dropout = sasrec.Dropout(0.2)
+    kept = dropout(torch.ones(100_000))
+    assert kept.unique().tolist() == pytest.approx([0, 1 / 0.8])
+    # The mean of 100,000 draws has a standard error of sqrt(.2 / .8 / 100,000) = .0016.
+    assert kept.mean().item() == pytest.approx(1, abs=0.008)
+    assert dropout.eval()(torch.ones(9)).tolist() == [1] * 9

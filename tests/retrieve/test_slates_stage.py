@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from gr2.artifacts import Corpus, Slates
 from gr2.errors import UserError
@@ -97,6 +98,16 @@ def test_training_slates_come_from_a_model_that_never_saw_the_user(made: Retriev
 
     assert early(made) == early(other)
     assert made.slates.split(Split.TEST) != other.slates.split(Split.TEST)
+
+
+def test_more_workers_change_nothing(made: Retrieved) -> None:
+    heard = []
+    parallel = make_slates(shop(), TINY, seed=0, report=lambda part: heard.append(part.fold), workers=2)
+    assert parallel.slates == made.slates
+    assert parallel.n_events == made.n_events
+    for name, weight in made.model.state_dict().items():
+        assert torch.equal(weight, parallel.model.state_dict()[name])
+    assert sorted(heard) == [0, 1, 2, 3]
 
 
 def test_folds_part_the_users_evenly() -> None:

@@ -28,10 +28,8 @@ MIDTRAIN = s03_midtrain.Config(
     mix=Mix(preference=0.5, slate=0.5, caption=0, persona=0, language=0),
     fit=FitConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20),
 )
-SFT = s06_sft.Config(
-    fit=FitConfig(steps=80, batch_size=16, learning_rate=1e-2, warmup_steps=10), valid_slates=50
-)
-RL = s08_rl.Config(steps=2, prompts=2, rollouts=4, max_rounds=2, thought_tokens=8, save_steps=1)
+SFT = s06_sft.Config(fit=FitConfig(steps=80, batch_size=16, learning_rate=1e-2, warmup_steps=10), valid_slates=50)
+RL = s08_rl.Config(steps=2, prompts=2, rollouts=4, max_rounds=2, thought_tokens=24, save_steps=1)
 SLATES = shop.all_slates(400, 50)
 
 
@@ -92,7 +90,7 @@ def test_midtraining_learns_the_taste(midtrained):
     """Knowing nothing costs log 24 nats, knowing the department log 4."""
     checkpoint, folder = midtrained
     nats = s03_midtrain.nats_per_item(checkpoint, shop.corpus(USERS))
-    assert log(4) < nats < log(24) - 0.7
+    assert 0.9 * log(4) < nats < (log(4) + log(24)) / 2
     assert [row["step"] for row in read_metrics(folder) if row["phase"] == "midtrain_valid"] == [40, 80, 120, 160, 200]
 
 
@@ -117,13 +115,9 @@ def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
     }
     first = f"<c_{slate.target + 1}>"
     others = "".join(f"<c_{c}>" for c in (1, 2, 3, 4) if c != slate.target + 1)
-    assert text == "".join(spoken.values())
-    assert spoken == {
-        0.0: prompt,
-        0.5: "likes shop ",
-        3.0: f"-> {checkpoint.renderer.sid(slate.candidates[slate.target])}{first}</think>{first}",
-        1.0: others + "<|end|>",
-    }
+    sid = checkpoint.renderer.sid(slate.candidates[slate.target])
+    assert text == f"{prompt}likes shop -> {first}{sid}</think>{first}{others}<|end|>"
+    assert spoken == {0.0: prompt, 0.5: f"likes shop -> {sid}</think>", 3.0: first + first, 1.0: others + "<|end|>"}
     assert parse(text.removeprefix(prompt), shop.K, think=True).order == oracle(slate).order
 
 
@@ -166,8 +160,11 @@ def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
     assert not torch.equal(weights(checkpoint), weights(tuned[0]))
 
 
-def test_a_killed_rl_goes_on_and_ends_as_if_it_had_not_been(reinforced, tuned, tmp_path, monkeypatch):
-    """Killed in the second step, after its rollouts were written and before its checkpoint was."""
+@pytest.mark.parametrize(("moment", "made_again"), [("on_step_end", [2]), ("on_train_end", [])])
+def test_a_killed_rl_goes_on_and_ends_as_if_it_had_not_been(
+    moment, made_again, reinforced, tuned, tmp_path, monkeypatch
+):
+    """Killed after the rollouts of the second step and before its checkpoint, or after its checkpoint."""
     reached = []
 
     def kill(self, args, state, control, **_):
@@ -175,16 +172,16 @@ def test_a_killed_rl_goes_on_and_ends_as_if_it_had_not_been(reinforced, tuned, t
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(s08_rl.Advance, "on_step_end", kill)
+        patch.setattr(s08_rl.Advance, moment, kill)
         with pytest.raises(KeyboardInterrupt):
             s08_rl.rl(clone(tuned[0]), SLATES, RL, 0, work(tmp_path))
-    assert {row["step"] for row in rollouts(tmp_path)} == {0, 1}
-    (tmp_path / "trl" / "checkpoint-2").mkdir()  # half-written
+    assert rollouts(tmp_path) == rollouts(reinforced[1])
+    (tmp_path / "trl" / "checkpoint-3").mkdir()  # half-written
     with (tmp_path / "rollouts.jsonl").open("a") as file:
-        file.write('{"step": 1, "te')
+        file.write('{"step": 2, "te')
     checkpoint = clone(tuned[0])
     monkeypatch.setattr(s08_rl.Advance, "on_step_end", lambda self, a, state, c, **_: reached.append(state.global_step))
     s08_rl.rl(checkpoint, SLATES, RL, 0, work(tmp_path))
-    assert reached == [2]
+    assert reached == made_again
     assert rollouts(tmp_path) == rollouts(reinforced[1])
     assert torch.equal(weights(checkpoint), weights(reinforced[0]))
