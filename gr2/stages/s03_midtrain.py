@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from gr2.artifacts import Corpus, SemanticIds
@@ -46,7 +46,7 @@ class Config(BaseModel):
     """Begin and end tokens around an id (P1 has them; they cost two tokens an item)."""
     history: int = 30
     """Newest events shown in a prompt, and window of the alignment tasks (ours)."""
-    k: int = 10
+    k: int = Field(10, ge=2, le=20)
     """Candidates of a made-up slate (P1: 10)."""
     mix: Mix = Mix()
     """Shares of the alignment tasks."""

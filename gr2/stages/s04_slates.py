@@ -40,7 +40,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    k: int = Field(10, ge=2)
+    k: int = Field(10, ge=2, le=20)
     """Candidates a slate (P1: 10)."""
     folds: int = Field(4, ge=2)
     """Groups of users for cross-fitting (ours)."""

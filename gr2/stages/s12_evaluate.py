@@ -109,9 +109,9 @@ def shown_as(slate: Slate, order: Sequence[int]) -> Slate:
     )
 
 
-def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool, label: str) -> dict[str, object]:
-    """What the model writes when nothing holds it to a valid answer: n, share of valid answers, count per status."""
-    rankings = rank_by_writing(checkpoint, slates, think=think, constrained=False, budget=Budget(), label=label)
+def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) -> dict[str, object]:
+    """What the thinking model writes when nothing holds it to a valid answer: n, share of valid answers, count per status."""
+    rankings = rank_by_writing(checkpoint, slates, think=True, constrained=False, budget=Budget(), label=label)
     counts = Counter(r.status.value for r in rankings)
     return {"n": len(rankings), "valid_share": counts["valid"] / len(rankings), "statuses": dict(counts)}
 
@@ -149,9 +149,8 @@ def main(run: Path, config: Config, seed: int) -> None:
         write_json(
             work.path / "free_answers.json",
             {
-                "sft_thinking": free_answers(tuned, asked, think=True, label="free answers, SFT"),
-                "sft_direct": free_answers(tuned, asked, think=False, label="free answers, SFT direct"),
-                "rl_thinking": free_answers(bundle.thinking, asked, think=True, label="free answers, RL"),
+                "sft_thinking": free_answers(tuned, asked, "free answers, SFT"),
+                "rl_thinking": free_answers(bundle.thinking, asked, "free answers, RL"),
             },
         )
         work.counts |= {"slates_test": len(test), "best_legacy": best}
