@@ -26,25 +26,16 @@ class Budget:
 
 
 class AnswerConstraint(LogitsProcessor):
-    """Allows only tokens that can still become a valid answer: each candidate once, then the end (ours).
+    """Allows only tokens that can still become a valid answer: after the thought each label once, then the end (ours).
 
     A thought is free but for the end and padding tokens, and is closed when its budget is spent.
     """
 
     def __init__(
-        self,
-        candidates: Sequence[Tensor],
-        prompt_length: int,
-        *,
-        think: bool,
-        close: int,
-        stop: int,
-        pad: int,
-        budget: int,
+        self, labels: Sequence[Sequence[int]], prompt_length: int, *, close: int, stop: int, pad: int, budget: int
     ) -> None:
-        """`candidates[b]` is (K, S), the tokens that name each candidate; `budget` is the longest thought in tokens."""
-        self.candidates = [[tuple(row) for row in rows.tolist()] for rows in candidates]
-        self.prompt_length, self.think, self.budget = prompt_length, think, budget
+        """`labels[b]` are the K tokens that name the candidates; `budget` is the longest thought in tokens."""
+        self.labels, self.prompt_length, self.budget = labels, prompt_length, budget
         self.close, self.stop, self.pad = close, stop, pad
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -60,42 +51,28 @@ class AnswerConstraint(LogitsProcessor):
 
     def allowed(self, b: int, written: list[int]) -> list[int] | None:
         """Tokens that may follow `written`; None for any token of a thought."""
-        if self.think:
-            if self.close not in written:
-                return [self.close] if len(written) >= self.budget else None
-            written = written[written.index(self.close) + 1 :]
-        if self.stop in written:
+        if self.close not in written:
+            return [self.close] if len(written) >= self.budget else None
+        answer = written[written.index(self.close) + 1 :]
+        if self.stop in answer:
             return [self.pad]
-        size = len(self.candidates[b][0])
-        whole = len(written) // size * size
-        used = {tuple(written[at : at + size]) for at in range(0, whole, size)}
-        begun = tuple(written[whole:])
-        left = [c for c in self.candidates[b] if c not in used]
-        return sorted({c[len(begun)] for c in left if c[: len(begun)] == begun}) or [self.stop]
+        return [label for label in self.labels[b] if label not in answer] or [self.stop]
 
 
 @torch.inference_mode()
 def complete(
-    checkpoint: Checkpoint,
-    slates: Sequence[Slate],
-    *,
-    think: bool,
-    constrained: bool,
-    budget: Budget,
-    label: str | None,
+    checkpoint: Checkpoint, slates: Sequence[Slate], *, constrained: bool, budget: Budget, label: str | None
 ) -> list[str]:
-    """The model's most likely words for each slate, after the prompt and up to and including the end token."""
+    """The model's most likely thought and answer for each slate, up to and including the end token."""
     tokenizer = checkpoint.tokenizer
     close, stop, pad = (tokenizer.convert_tokens_to_ids(t) for t in (END_THINK, END, PAD))
-    labels = torch.tensor(tokenizer.convert_tokens_to_ids(list(LABELS)))[:, None]
+    labels = tokenizer.convert_tokens_to_ids(list(LABELS))
     texts: list[str] = []
     for part in track(list(chunks(slates, budget.batch_size)), label):
-        prompts = prompt_tokens(checkpoint, part, think=think)
-        ids, mask = pad_left(prompts, pad)
+        ids, mask = pad_left(prompt_tokens(checkpoint, part, think=True), pad)
         held = AnswerConstraint(
             [labels[: len(s.candidates)] for s in part],
             ids.shape[1],
-            think=think,
             close=close,
             stop=stop,
             pad=pad,
@@ -104,7 +81,7 @@ def complete(
         written = checkpoint.model.generate(
             input_ids=ids.to(checkpoint.model.device),
             attention_mask=mask.to(checkpoint.model.device),
-            max_new_tokens=max(len(s.candidates) for s in part) + 1 + (budget.thought + 1 if think else 0),
+            max_new_tokens=budget.thought + 1 + max(len(s.candidates) for s in part) + 1,
             do_sample=False,
             eos_token_id=stop,
             pad_token_id=pad,

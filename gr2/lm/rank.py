@@ -17,16 +17,15 @@ def rank_by_writing(
     checkpoint: Checkpoint,
     slates: Sequence[Slate],
     *,
-    think: bool,
     constrained: bool,
     budget: Budget,
     label: str | None,
 ) -> list[Ranking]:
-    """The ranking that the model writes. An invalid answer gets the incoming order and keeps its status."""
-    texts = complete(checkpoint, slates, think=think, constrained=constrained, budget=budget, label=label)
+    """What the model writes after its thought. An invalid answer gets the incoming order and keeps its status."""
+    texts = complete(checkpoint, slates, constrained=constrained, budget=budget, label=label)
     rankings = []
     for slate, text in zip(slates, texts, strict=True):
-        answer = parse(text, len(slate.candidates), think=think)
+        answer = parse(text, len(slate.candidates))
         valid = answer.status is AnswerStatus.VALID
         rankings.append(
             Ranking(

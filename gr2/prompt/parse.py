@@ -8,16 +8,14 @@ from gr2.types import Answer, AnswerStatus
 _LABEL = re.compile(r"<c_(\d+)>")
 
 
-def parse(text: str, k: int, *, think: bool) -> Answer:
-    """Read a completion about `k` candidates.
+def parse(text: str, k: int) -> Answer:
+    """Read `thought</think>answer<|end|>` about `k` candidates.
 
-    VALID means: every label from 1 to k exactly once, nothing else, and the end was reached.
+    VALID means: the thought ends, and then every label from 1 to k exactly once, nothing else, and the end was reached.
     """
-    thought, answer = "", text
-    if think:
-        thought, closed, answer = text.partition(END_THINK)
-        if not closed:
-            return Answer(status=AnswerStatus.NO_THOUGHT_END, order=(), thought=thought)
+    thought, closed, answer = text.partition(END_THINK)
+    if not closed:
+        return Answer(status=AnswerStatus.NO_THOUGHT_END, order=(), thought=thought)
     answer, ended, after = answer.partition(END)
     status, order = _read_order(answer, k)
     if status is AnswerStatus.VALID and not ended:

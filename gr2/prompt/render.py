@@ -1,9 +1,9 @@
 """From a slate to the words a model reads and writes. Templates are checked files, known by their digest.
 
-A prompt that ends in `<think>` is completed by `thought</think>answer<|end|>`. Candidates are listed with labels, and the
-answer is the K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids (P2 §3),
-those of candidates after their label, as in the list. After a prompt that ends in `<think></think>` nothing is written:
-the candidates' ids are scored in one pass.
+A prompt that ends in `<think>` is completed by `thought</think>answer<|end|>`. Candidates are listed with labels, and
+the answer is the K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids
+(P2 §3), those of candidates after their label, as in the list. After a prompt that ends in `<think></think>` nothing is
+written: the candidates' ids are scored in one pass.
 """
 
 import re

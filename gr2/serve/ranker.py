@@ -45,7 +45,7 @@ class Bundle:
         for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
             same = list(group)
             if think:
-                ranked = rank_by_writing(self.thinking, same, think=True, constrained=True, budget=Budget(), label=None)
+                ranked = rank_by_writing(self.thinking, same, constrained=True, budget=Budget(), label=None)
             else:
                 ranked = rank_in_one_pass(self.direct, same, batch_size=64, label=None)
             rankings |= {r.slate_id: r for r in ranked}

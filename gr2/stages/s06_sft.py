@@ -169,7 +169,7 @@ def valid_metrics(checkpoint: Checkpoint, slates: Sequence[Slate]) -> dict[str, 
     """R@1 of the model thinking and at once, and the share of valid free answers, on validation slates."""
     if not slates:
         return {}
-    written = rank_by_writing(checkpoint, slates, think=True, constrained=False, budget=Budget(), label=None)
+    written = rank_by_writing(checkpoint, slates, constrained=False, budget=Budget(), label=None)
     at_once = rank_in_one_pass(checkpoint, slates, batch_size=64, label=None)
     return {
         "r1_thinking": recall_at_1(slates, written),

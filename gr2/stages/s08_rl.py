@@ -139,7 +139,7 @@ def make_reward(
             for tokens, name in zip(completion_ids, slate_id, strict=True):
                 text = checkpoint.tokenizer.decode(tokens, skip_special_tokens=False)
                 slate = slates.by_id[name]
-                answer = parse(text, len(slate.candidates), think=True)
+                answer = parse(text, len(slate.candidates))
                 value = conditional_reward(answer, slate, alpha=alpha)
                 totals.append(value.total)
                 row = {"step": trainer_state.global_step if trainer_state else None, "slate_id": name, "text": text}

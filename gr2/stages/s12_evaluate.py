@@ -66,9 +66,7 @@ def gr2_rankers(midtrained: Checkpoint, tuned: Checkpoint, bundle: Bundle) -> di
         return lambda slates: rank_in_one_pass(checkpoint, slates, batch_size=64, label=label)
 
     def written(checkpoint: Checkpoint, label: str) -> Ranker:
-        return lambda slates: rank_by_writing(
-            checkpoint, slates, think=True, constrained=True, budget=Budget(), label=label
-        )
+        return lambda slates: rank_by_writing(checkpoint, slates, constrained=True, budget=Budget(), label=label)
 
     return {
         "midtrained_likelihood": at_once(midtrained, "likelihood"),
@@ -110,8 +108,8 @@ def shown_as(slate: Slate, order: Sequence[int]) -> Slate:
 
 
 def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) -> dict[str, object]:
-    """What the thinking model writes when nothing holds it to a valid answer: n, share of valid answers, count per status."""
-    rankings = rank_by_writing(checkpoint, slates, think=True, constrained=False, budget=Budget(), label=label)
+    """What the thinking model writes when nothing holds it: n, share of valid answers, count per status."""
+    rankings = rank_by_writing(checkpoint, slates, constrained=False, budget=Budget(), label=label)
     counts = Counter(r.status.value for r in rankings)
     return {"n": len(rankings), "valid_share": counts["valid"] / len(rankings), "statuses": dict(counts)}
 

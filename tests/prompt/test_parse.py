@@ -27,13 +27,11 @@ from gr2.types import AnswerStatus
     ],
 )
 def test_answers(answer, status, order):
-    direct = parse(answer, 4, think=False)
-    assert (direct.status, direct.order) == (AnswerStatus(status), order)
-    thinking = parse(f"because</think>{answer}", 4, think=True)
-    assert (thinking.status, thinking.order, thinking.thought) == (AnswerStatus(status), order, "because")
+    read = parse(f"because</think>{answer}", 4)
+    assert (read.status, read.order, read.thought) == (AnswerStatus(status), order, "because")
 
 
 def test_a_thought_that_never_ends():
-    answer = parse("hm <c_1><c_2><c_3><c_4><|end|>", 4, think=True)
+    answer = parse("hm <c_1><c_2><c_3><c_4><|end|>", 4)
     assert answer.status is AnswerStatus.NO_THOUGHT_END
     assert answer.order == ()

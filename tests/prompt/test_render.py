@@ -53,7 +53,7 @@ def test_templates_are_known_by_their_digest():
 def test_gold_answers_are_valid_on_every_slate():
     for slate in shop.slates(50, Split.TEST):
         order = (slate.target, *(c for c in range(shop.K) if c != slate.target))
-        answer = parse(RENDERER.answer(order) + END, shop.K, think=False)
+        answer = parse("</think>" + RENDERER.answer(order) + END, shop.K)
         assert (answer.status, answer.order) == (AnswerStatus.VALID, order)
 
 

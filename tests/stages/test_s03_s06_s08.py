@@ -118,7 +118,7 @@ def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
     sid = checkpoint.renderer.sid(slate.candidates[slate.target])
     assert text == f"{prompt}likes shop -> {first}{sid}</think>{first}{others}<|end|>"
     assert spoken == {0.0: prompt, 0.5: f"likes shop -> {sid}</think>", 3.0: first + first, 1.0: others + "<|end|>"}
-    assert parse(text.removeprefix(prompt), shop.K, think=True).order == oracle(slate).order
+    assert parse(text.removeprefix(prompt), shop.K).order == oracle(slate).order
 
 
 def test_sft_without_a_kept_trace_is_the_users_error(tmp_path):
@@ -152,7 +152,7 @@ def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
     assert by_step.keys() == {0, 1}
     assert all(n in (8, 16) for n in by_step.values())  # one or two rounds of 2 prompts x 4 rollouts
     for row in rows:
-        answer = parse(row["text"].replace("<|pad|>", ""), shop.K, think=True)
+        answer = parse(row["text"].replace("<|pad|>", ""), shop.K)
         assert row["status"] == answer.status
         assert row["reward"] == conditional_reward(answer, SLATES.by_id[row["slate_id"]]).total
     assert [row["step"] for row in read_metrics(folder)] == [1, 2]
