@@ -18,6 +18,7 @@ from gr2.prompt.parse import parse
 from gr2.record import StageFolder, read_metrics
 from gr2.reward.conditional import conditional_reward
 from gr2.stages import s03_midtrain, s06_sft, s08_rl
+from gr2.teach.rationale import NAMED
 from gr2.types import Split, Trace
 
 USERS, HISTORY = 60, 5
@@ -28,7 +29,7 @@ MIDTRAIN = s03_midtrain.Config(
     mix=Mix(preference=0.5, slate=0.5, caption=0, persona=0, language=0),
     fit=FitConfig(steps=200, batch_size=16, learning_rate=1e-2, warmup_steps=20),
 )
-SFT = s06_sft.Config(fit=FitConfig(steps=80, batch_size=16, learning_rate=1e-2, warmup_steps=10), valid_slates=50)
+SFT = s06_sft.Config(fit=FitConfig(steps=240, batch_size=16, learning_rate=5e-3, warmup_steps=10), valid_slates=50)
 RL = s08_rl.Config(steps=2, prompts=2, rollouts=4, max_rounds=2, thought_tokens=24, save_steps=1)
 SLATES = shop.all_slates(400, 50)
 
@@ -38,12 +39,13 @@ def work(folder) -> StageFolder:
 
 
 def oracle(slate) -> Trace:
-    """Names the candidate of the user's department, which is the target, and keeps the others in order."""
-    t = slate.target
+    """Names three candidates, first that of the user's department, which is the target; the others keep their order."""
+    order = (slate.target, *(c for c in range(shop.K) if c != slate.target))
+    first, *others = (f"[c{c + 1}]" for c in order[:NAMED])
     return Trace(
         slate_id=slate.slate_id,
-        thought=f"likes shop -> [c{t + 1}]",
-        order=(t, *(c for c in range(shop.K) if c != t)),
+        thought=f"likes shop -> {first} ; also {' '.join(others)}",
+        order=order,
         evidence="genre",
         attempt=0,
         kept=True,
@@ -113,11 +115,16 @@ def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
         w: checkpoint.tokenizer.decode([t for t, v in zip(rows.tokens[0], rows.weights[0], strict=True) if v == w])
         for w in (0.0, 0.5, 3.0, 1.0)
     }
-    first = f"<c_{slate.target + 1}>"
-    others = "".join(f"<c_{c}>" for c in (1, 2, 3, 4) if c != slate.target + 1)
-    sid = checkpoint.renderer.sid(slate.candidates[slate.target])
-    assert text == f"{prompt}likes shop -> {first}{sid}</think>{first}{others}<|end|>"
-    assert spoken == {0.0: prompt, 0.5: f"likes shop -> {sid}</think>", 3.0: first + first, 1.0: others + "<|end|>"}
+    order = oracle(slate).order
+    a, b, c, d = (f"<c_{position + 1}>" for position in order)
+    x, y, z = (checkpoint.renderer.sid(slate.candidates[position]) for position in order[:NAMED])
+    assert text == f"{prompt}likes shop -> {a}{x} ; also {b}{y} {c}{z}</think>{a}{b}{c}{d}<|end|>"
+    assert spoken == {
+        0.0: prompt,
+        0.5: f"likes shop -> {x} ; also {y} {z}</think>",
+        3.0: a + b + c + a,
+        1.0: b + c + d + "<|end|>",
+    }
     assert parse(text.removeprefix(prompt), shop.K).order == oracle(slate).order
 
 
