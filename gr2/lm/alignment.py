@@ -96,8 +96,7 @@ class AlignmentTasks:
     def slate(self, rng: np.random.Generator) -> Row:
         *history, target = self._window(rng, self.history + 1)
         seen = {*history, target}
-        draws = rng.choice(len(self.spelled), size=4 * self.k, p=self.popularity)
-        others = [int(i) for i in dict.fromkeys(draws.tolist()) if i not in seen][: self.k - 1]
+        others = self._others(rng, seen)
         listed = rng.permutation([target, *others]).tolist()
         past = [t for i in history for t in self.spelled[i]]
         candidates = [t for label, i in zip(self.labels, listed, strict=False) for t in (label, *self.spelled[i])]
@@ -138,6 +137,15 @@ class AlignmentTasks:
             if len(tokens) >= self.length:
                 break
         return _all_count(tokens[: self.length])
+
+    def _others(self, rng: np.random.Generator, seen: set[int]) -> list[int]:
+        """k - 1 distinct items outside `seen`, popular ones more often; fewer only where the catalogue has no more."""
+        wanted = min(self.k - 1, len(self.spelled) - len(seen))
+        others: dict[int, None] = {}
+        while len(others) < wanted:
+            draws = rng.choice(len(self.spelled), size=4 * self.k, p=self.popularity)
+            others |= dict.fromkeys(i for i in draws.tolist() if i not in seen)
+        return list(others)[:wanted]
 
     def _window(self, rng: np.random.Generator, size: int) -> list[int]:
         sequence = self.sequences[rng.choice(len(self.sequences), p=self.user_weights)]
