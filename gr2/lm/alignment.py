@@ -10,7 +10,7 @@ Row by row one task is drawn. A row is a list of tokens and a mask that says whe
 - language: sentences about the catalogue without ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class AlignmentTasks:
 
     def __init__(self, corpus: Corpus, ids: IdTokens, tokenizer: Any, mix: Mix, *, history: int, k: int) -> None:
         """Only training events of `corpus` are read. `history` in items, `k` candidates a made-up slate."""
-        self.ids, self.history, self.k = ids, history, k
+        self.history, self.k = history, k
         self.tasks = [self.preference, self.slate, self.caption, self.persona, self.language]
         self.weights = np.array([mix.preference, mix.slate, mix.caption, mix.persona, mix.language])
         if not np.isclose(self.weights.sum(), 1):
@@ -106,8 +106,8 @@ class AlignmentTasks:
             asked.append(mark[END_THINK])
             answer = self.spelled[target]
         else:  # name some by label and id, the target first, then answer with them and the rest as listed
-            others = [c for c in rng.permutation(len(listed)).tolist() if listed[c] != target]
-            order = written([listed.index(target), *others])
+            behind = [c for c in rng.permutation(len(listed)).tolist() if listed[c] != target]
+            order = written([listed.index(target), *behind])
             named = [t for c in order[:NAMED] for t in (self.labels[c], *self.spelled[listed[c]])]
             answer = [*named, mark[END_THINK], *(self.labels[c] for c in order), mark[END]]
         return Row(
@@ -116,13 +116,11 @@ class AlignmentTasks:
         )
 
     def caption(self, rng: np.random.Generator) -> Row:
-        tokens: list[int] = []
-        for i in rng.permutation(len(self.spelled)).tolist():
+        def piece(i: int) -> list[int]:
             sid, text = self.spelled[i], self.texts[i]
-            tokens += [*sid, *text, self.mark[END]] if rng.random() < 0.5 else [*text, *sid, self.mark[END]]
-            if len(tokens) >= self.length:
-                break
-        return _all_count(tokens[: self.length])
+            return [*sid, *text, self.mark[END]] if rng.random() < 0.5 else [*text, *sid, self.mark[END]]
+
+        return self._filled(map(piece, rng.permutation(len(self.spelled)).tolist()))
 
     def persona(self, rng: np.random.Generator) -> Row:
         tokens = [self.mark[HISTORY]]
@@ -131,9 +129,14 @@ class AlignmentTasks:
         return _all_count(tokens[: self.length])
 
     def language(self, rng: np.random.Generator) -> Row:
+        order = rng.permutation(len(self.sentences)).tolist()
+        return self._filled([*self.sentences[i], self.mark[END]] for i in order)
+
+    def _filled(self, pieces: Iterable[list[int]]) -> Row:
+        """As many pieces as fill a row; the last one is cut off."""
         tokens: list[int] = []
-        for i in rng.permutation(len(self.sentences)).tolist():
-            tokens += [*self.sentences[i], self.mark[END]]
+        for piece in pieces:
+            tokens += piece
             if len(tokens) >= self.length:
                 break
         return _all_count(tokens[: self.length])

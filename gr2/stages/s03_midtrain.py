@@ -22,7 +22,7 @@ from gr2.lm.loss import weighted_next_token
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.train import FitConfig, fit
 from gr2.lm.vocabulary import grow
-from gr2.prompt.render import HISTORY
+from gr2.prompt.render import HISTORY, MAX_LABELS
 from gr2.record import StageFolder, stage_folder
 from gr2.teach.rationale import lexicon, phrases
 from gr2.types import Split
@@ -46,7 +46,7 @@ class Config(BaseModel):
     """Begin and end tokens around an id (P1 has them; they cost two tokens an item)."""
     history: int = 30
     """Newest events shown in a prompt, and window of the alignment tasks (ours)."""
-    k: int = Field(10, ge=2, le=20)
+    k: int = Field(10, ge=2, le=MAX_LABELS)
     """Candidates of a made-up slate (P1: 10)."""
     mix: Mix = Mix()
     """Shares of the alignment tasks."""

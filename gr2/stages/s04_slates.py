@@ -23,6 +23,7 @@ from gr2.artifacts import Corpus, Slates
 from gr2.errors import UserError
 from gr2.lm.memory import keep_freed_memory
 from gr2.progress import bar
+from gr2.prompt.render import MAX_LABELS
 from gr2.record import stage_folder, write_json
 from gr2.retrieve import sasrec
 from gr2.retrieve.folds import user_folds
@@ -40,7 +41,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    k: int = Field(10, ge=2, le=20)
+    k: int = Field(10, ge=2, le=MAX_LABELS)
     """Candidates a slate (P1: 10)."""
     folds: int = Field(4, ge=2)
     """Groups of users for cross-fitting (ours)."""
