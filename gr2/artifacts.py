@@ -143,6 +143,12 @@ class SemanticIds:
             books = load_file(folder / "codebooks.safetensors")
         except Exception as error:
             raise UserError(f"{folder / 'codebooks.safetensors'}: unreadable ({error}); run s02_sids again") from None
+        sizes = [len(books.get(f"level_{i}", ())) for i in range(len(books))]
+        if sizes != meta["codebook_sizes"] or not all(np.isfinite(book).all() for book in books.values()):
+            raise UserError(
+                f"{folder / 'codebooks.safetensors'}: spoilt (sizes {sizes}, not {meta['codebook_sizes']}, or numbers "
+                "that are not finite); run s02_sids again"
+            )
         ids = cls(
             item_ids=tuple(table["item_id"]),
             codes=np.array(table["codes"].to_list(), dtype=np.int64),
@@ -179,6 +185,7 @@ class Slates:
                 "candidates": pl.List(pl.String),
                 "scores": pl.List(pl.Float64),
                 "gains": pl.List(pl.Int64),
+                "votes": pl.List(pl.Float64),
             },
         ).write_parquet(folder / "slates.parquet")
 
@@ -195,6 +202,7 @@ class Slates:
                     candidates=tuple(row["candidates"]),
                     scores=tuple(row["scores"]),
                     gains=tuple(row["gains"]),
+                    votes=tuple(row["votes"]),
                 )
                 for row in _read_table(folder / "slates.parquet").iter_rows(named=True)
             )
@@ -234,7 +242,13 @@ class Rankings:
     def save(self, folder: Path) -> None:
         pl.DataFrame(
             [{**asdict(r), "order": list(r.order), "status": r.status.value} for r in self.rankings],
-            schema={"slate_id": pl.String, "order": pl.List(pl.Int64), "status": pl.String, "thought": pl.String},
+            schema={
+                "slate_id": pl.String,
+                "order": pl.List(pl.Int64),
+                "status": pl.String,
+                "thought": pl.String,
+                "tied": pl.Int64,
+            },
         ).write_parquet(folder / "rankings.parquet")
 
     @classmethod
@@ -247,6 +261,7 @@ class Rankings:
                     order=tuple(row["order"]),
                     status=AnswerStatus(row["status"]),
                     thought=row["thought"],
+                    tied=row.get("tied", 0),
                 )
                 for row in _read_table(folder / "rankings.parquet").iter_rows(named=True)
             ),
@@ -255,7 +270,10 @@ class Rankings:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricValue:
-    """One metric of one ranker on n slates or events."""
+    """One metric, or probe, of one ranker on n slates or events.
+
+    All but the value's own interval is None for the reference itself, and for probes.
+    """
 
     value: float
     low: float
@@ -263,14 +281,24 @@ class MetricValue:
     """95 % interval."""
     n: int
     p_incoming: float | None = None
-    """Paired two-sided p against the incoming order; None for the incoming order itself."""
+    """Paired two-sided p against the incoming order."""
     p_best_legacy: float | None = None
-    """Paired two-sided p against the best legacy re-ranker (chosen on validation); None for that one itself."""
+    """Paired two-sided p against the best legacy re-ranker (chosen on validation)."""
+    holm_incoming: float | None = None
+    """`p_incoming` after Holm's correction over all of the table that have one."""
+    holm_best_legacy: float | None = None
+    gain_incoming: tuple[float, float, float] | None = None
+    """The value less that of the incoming order, with the paired 95 % interval."""
+    gain_best_legacy: tuple[float, float, float] | None = None
+
+
+Table = dict[str, dict[str, MetricValue]]
+"""ranker -> metric -> value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """The table of s12_evaluate: protocol -> ranker -> metric -> value.
+    """What s12_evaluate found.
 
     Protocols: `given_target` (slates that hold the target; P1's) and `end_to_end` (every held-out event;
     an event whose target was not retrieved counts 0).
@@ -279,9 +307,18 @@ class Scores:
     n_slates: int
     n_events: int
     best_legacy: str
-    table: dict[str, dict[str, dict[str, MetricValue]]]
-    probes: dict[str, dict[str, float]] = field(default_factory=dict)
-    """ranker -> probe name -> value."""
+    table: dict[str, Table]
+    """protocol -> table."""
+    slices: dict[str, dict[str, dict[str, Table]]] = field(default_factory=dict)
+    """protocol -> what the events are cut by -> slice -> table."""
+    probes: Table = field(default_factory=dict)
+    """ranker -> probe -> value."""
+    answers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """ranker -> status of its answers -> how many; `tied` and `repaired` are counted beside the statuses."""
+    first_from: dict[str, list[float]] = field(default_factory=dict)
+    """ranker -> share of its slates whose first item came in at each of the K positions."""
+    target_at: list[float] = field(default_factory=list)
+    """Share of slates whose target came in at each of the K positions."""
 
     def save(self, folder: Path) -> None:
         write_json(folder / "summary.json", asdict(self))
@@ -289,14 +326,17 @@ class Scores:
     @classmethod
     def load(cls, folder: Path) -> "Scores":
         raw = read_json(folder / "summary.json")
-        raw["table"] = {
-            protocol: {
-                ranker: {metric: MetricValue(**value) for metric, value in row.items()}
-                for ranker, row in rankers.items()
-            }
-            for protocol, rankers in raw["table"].items()
-        }
-        return cls(**raw)
+        return cls(**raw | {name: _values(raw.get(name, {})) for name in ("table", "slices", "probes")})
+
+
+def _values(raw: Any) -> Any:
+    """The same nest of dicts, with a MetricValue in the place of each that has a value."""
+    if not isinstance(raw, dict):
+        return raw
+    if "value" not in raw:
+        return {name: _values(inside) for name, inside in raw.items()}
+    gains = {name: tuple(raw[name]) for name in ("gain_incoming", "gain_best_legacy") if raw.get(name)}
+    return MetricValue(**raw | gains)
 
 
 def check_same_catalogue(ids: SemanticIds, items: Sequence[Item], where: Path) -> None:

@@ -1,10 +1,10 @@
-"""`gr2`: the stages and what runs hold; run, follow, rank and serve; and every stage by its name."""
+"""`gr2`: the stages and what runs hold; run, ablate, reproduce, follow, rank, serve; and every stage by its name."""
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +24,7 @@ from gr2.types import AnswerStatus, Slate, Split
 
 DEBUG = "--debug"
 RUNS = Path("runs")
+DOCS = Path("docs")
 SHOWN = 10
 """Newest history items shown by `gr2 rank`."""
 
@@ -61,7 +62,7 @@ def run_command(
     """Run every stage, skipping what is complete and going on where a stopped run was."""
     settings = load_config(config)
     if seed is not None:
-        settings = replace(settings, name=f"{settings.name}-{seed}", seed=seed)
+        settings = settings.of_seed(seed)
     run = run or RUNS / settings.name
     last = STAGES.index(stage_named(until))
     run_stages(run, settings, STAGES[: last + 1], [stage_named(name) for name in redo or ()])
@@ -88,6 +89,41 @@ def stage_command(stage: str) -> Callable[[Path], None]:
 
 for _stage in STAGES:
     app.command(table_of(_stage), rich_help_panel="One stage, with the run's config")(stage_command(_stage))
+
+
+@app.command()
+def ablate(
+    config: Annotated[Path, typer.Argument(help="TOML file with a table [ablate].")],
+    only: Annotated[list[str] | None, typer.Option(help="Make the runs of this component only.")] = None,
+    table: Annotated[str | None, typer.Option(help="Also put the rows into docs/results.json as this table.")] = None,
+) -> None:
+    """What each component is worth: runs without it, over seeds, against the full runs."""
+    from gr2 import ablate as ablation
+    from gr2.evaluate.ablation import END_TO_END
+    from gr2.evaluate.results import put_rows
+
+    plan = ablation.load_plan(config)
+    finished = ablation.ablate(plan, RUNS, only or ())
+    made = [] if len(finished) == len(plan.without) else [word for name in finished for word in ("--only", name)]
+    command = shlex.join(["gr2", "ablate", str(config), *made, *(["--table", table] if table else [])])
+    rows = ablation.conclude(plan, RUNS, finished, table or "ablation", command)
+    if table:
+        put_rows(DOCS, [table, table + END_TO_END], rows)
+
+
+@app.command()
+def reproduce(
+    table: Annotated[
+        str | None, typer.Argument(help="A table of docs/results.json; all are listed without it.")
+    ] = None,
+) -> None:
+    """Make a table of docs/results.json again and compare; exit code 1 when a number differs."""
+    from gr2.reproduce import compare_again, stored, tables
+
+    if table is None:
+        console.print(tables(stored(DOCS)))
+    elif not compare_again(DOCS, table):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,9 +1,13 @@
-"""A run's TOML file: one table a stage, read into the stages' Configs and written out with every default filled in."""
+"""A run's TOML file: one table a stage, read into the stages' Configs and written out with every default filled in.
+
+`base = "nano.toml"` at its top lays its tables over those of that file. The table [ablate] is no stage's: `gr2 ablate`
+reads it, and a run is made as if it were not there.
+"""
 
 import json
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gr2.errors import UserError
+
+ABLATE = "ablate"
 
 
 class RunTable(BaseModel):
@@ -33,24 +39,57 @@ class RunConfig:
     tables: Mapping[str, BaseModel]
     """Table name ("sids") -> the Config of that stage, for every stage that is built."""
 
+    def of_seed(self, seed: int) -> "RunConfig":
+        """The same run with another seed, whose name ends in it; itself with its own."""
+        return self if seed == self.seed else replace(self, name=f"{self.name}-{seed}", seed=seed)
+
 
 def read_config(path: Path, kinds: Mapping[str, type[BaseModel]], waiting: Collection[str]) -> RunConfig:
     """Read `path`; `kinds` names the tables it may have, `waiting` those whose stage is not built yet.
 
     Raises UserError on the first thing that is wrong, with file, table, key and the nearest known name.
     """
-    raw = _parse(path)
+    return fill_config(str(path), path.stem, parse_config(path), kinds, waiting)
+
+
+def fill_config(
+    where: str, name: str, raw: Mapping[str, Any], kinds: Mapping[str, type[BaseModel]], waiting: Collection[str]
+) -> RunConfig:
+    """The config of the tables `raw`; errors begin with `where`, and `name` is the run's where [run] has none."""
     for table, values in raw.items():
         if not isinstance(values, dict):
-            raise UserError(f"{path}: {table!r} stands outside of a table; move it below one of {_tables(kinds)}")
+            raise UserError(f"{where}: {table!r} stands outside of a table; move it below one of {_tables(kinds)}")
         if table in waiting:
-            raise UserError(f"{path}: table [{table}]: this stage waits for its issue; delete the table")
-        if table not in ("run", *kinds):
-            raise UserError(f"{path}: unknown table [{table}]; {nearest(table, ('run', *kinds))}")
-    head = _fill(path, "run", RunTable, raw)
+            raise UserError(f"{where}: table [{table}]: this stage waits for its issue; delete the table")
+        if table not in ("run", ABLATE, *kinds):
+            raise UserError(f"{where}: unknown table [{table}]; {nearest(table, ('run', *kinds))}")
+    head = fill_table(where, "run", RunTable, raw)
     written_first = sorted(kinds, key=lambda table: table not in raw)  # what was typed wrong before what was left out
-    tables = {table: _fill(path, table, kinds[table], raw) for table in written_first}
-    return RunConfig(name=head.name or path.stem, seed=head.seed, tables={table: tables[table] for table in kinds})
+    tables = {table: fill_table(where, table, kinds[table], raw) for table in written_first}
+    return RunConfig(name=head.name or name, seed=head.seed, tables={table: tables[table] for table in kinds})
+
+
+def parse_config(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, laid over those of its base, which lends it its name too."""
+    raw = _parse(path)
+    base = raw.pop("base", None)
+    if base is None:
+        return raw
+    if not isinstance(base, str):
+        raise UserError(f'{path}: base = {base!r}: not a file name; write base = "nano.toml", at the top')
+    below = _parse(path.parent / base)
+    if "base" in below:
+        raise UserError(f"{path}: its base {base} has a base of its own; take that one, {below['base']}")
+    return overlaid({"run": {"name": Path(base).stem}}, below, raw)
+
+
+def overlaid(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables laid over each other, inner tables too; of a key's values the last layer's is seen."""
+    merged: dict[str, Any] = {}
+    for key, value in (pair for layer in layers for pair in layer.items()):
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = overlaid(merged[key], value) if both else value
+    return merged
 
 
 def write_config(path: Path, config: RunConfig) -> None:
@@ -82,21 +121,22 @@ def _tables(kinds: Iterable[str]) -> str:
     return ", ".join(f"[{name}]" for name in ("run", *kinds))
 
 
-def _fill(path: Path, table: str, kind: type[BaseModel], raw: Mapping[str, Any]) -> Any:
+def fill_table(where: str, table: str, kind: type[BaseModel], raw: Mapping[str, Any]) -> Any:
+    """`kind` filled from the table; UserError on the first thing that is wrong."""
     try:
         return kind.model_validate(raw.get(table, {}))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        raise UserError(f"{path}: [{table}] {message}")
+        raise UserError(f"{where}: [{table}] {message}")
     *parents, key = map(str, first["loc"])
-    where = f"{path}: [{'.'.join([table, *parents])}]"
+    place = f"{where}: [{'.'.join([table, *parents])}]"
     if first["type"] == "extra_forbidden":
-        raise UserError(f"{where} unknown key {key!r}; {nearest(key, _fields(kind, parents))}")
+        raise UserError(f"{place} unknown key {key!r}; {nearest(key, _fields(kind, parents))}")
     if first["type"] == "missing":
-        raise UserError(f"{where} key {key!r} is missing; add it")
-    raise UserError(f"{where} {key} = {json.dumps(first['input'], default=str)}: {message}")
+        raise UserError(f"{place} key {key!r} is missing; add it")
+    raise UserError(f"{place} {key} = {json.dumps(first['input'], default=str)}: {message}")
 
 
 def _fields(kind: type[BaseModel], parents: Iterable[str]) -> list[str]:

@@ -87,9 +87,14 @@ def about(stage: str) -> str:
 
 def load_config(path: Path) -> RunConfig:
     """A run's config, with one table for every stage that is built."""
+    return read_config(path, *kinds())
+
+
+def kinds() -> tuple[dict[str, Any], set[str]]:
+    """The Config of each table whose stage is built, and the tables of the stages that wait."""
     modules = {table_of(stage): module_of(stage) for stage in STAGES}
-    kinds = {table: module.Config for table, module in modules.items() if module}
-    return read_config(path, kinds, waiting=modules.keys() - kinds.keys())
+    built = {table: module.Config for table, module in modules.items() if module}
+    return built, modules.keys() - built.keys()
 
 
 def run_stages(run: Path, config: RunConfig, stages: Collection[str], redo: Collection[str]) -> None:
@@ -141,23 +146,30 @@ def downstream(stages: Collection[str]) -> set[str]:
 
 
 def check_unchanged(run: Path, stage: str, config: RunConfig) -> None:
-    """Raises UserError when the stage is complete but was made with another config or other inputs.
-
-    Inputs that are not complete now are made before it and are compared then.
-    """
-    folder, module = run / folder_of(stage), module_of(stage)
-    if module is None or not is_complete(folder):
-        return
-    record = read_json(folder / RECORD)
-    inputs = {name: run / name for name in module.READS if is_complete(run / name)}
-    now = key_of({**config.tables[table_of(stage)].model_dump(), "seed": config.seed}, inputs)
-    changed = differences(record["config"], now["config"])
-    changed += [f"another {name}" for name, digest in now["inputs"].items() if record["inputs"].get(name) != digest]
+    """Raises UserError when the stage is complete but was made with another config or other inputs."""
+    changed, folder = changes(run, stage, config), run / folder_of(stage)
     if changed:
         raise UserError(
             f"{folder}: made with another config or inputs ({'; '.join(changed[:3])}); "
             f"`--redo {folder.name}` makes it and all that reads it again, or take another --run"
         )
+
+
+def changes(run: Path, stage: str, config: RunConfig) -> list[str]:
+    """How config and inputs differ from those that the stage was made with; empty when it is not complete.
+
+    Inputs that are not complete now are made before it and are compared then.
+    """
+    folder, module = run / folder_of(stage), module_of(stage)
+    if module is None or not is_complete(folder):
+        return []
+    record = read_json(folder / RECORD)
+    inputs = {name: run / name for name in module.READS if is_complete(run / name)}
+    now = key_of({**config.tables[table_of(stage)].model_dump(), "seed": config.seed}, inputs)
+    changed = differences(record["config"], now["config"])
+    return changed + [
+        f"another {name}" for name, digest in now["inputs"].items() if record["inputs"].get(name) != digest
+    ]
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -74,6 +74,8 @@ class Slate:
     """The pre-ranker's scores, one a candidate, never increasing."""
     gains: tuple[int, ...]
     """0 none, 1 click, 2 click and conversion; one a candidate."""
+    votes: tuple[float, ...] = ()
+    """What `retrieve.neighbours` say for each candidate; empty where they were not asked."""
 
     @property
     def target(self) -> int:
@@ -93,6 +95,8 @@ class AnswerStatus(StrEnum):
     """Too few candidates, or cut off."""
     TRAILING = "trailing"
     """Words after a complete ranking."""
+    NAN_SCORE = "nan_score"
+    """A candidate's score is not a number, so there is no order."""
     UNANSWERED = "unanswered"
 
 
@@ -122,6 +126,8 @@ class Trace:
     """Why it was kept or refused."""
     opinion: tuple[float, ...] = ()
     """Probability, to the teacher, that each candidate comes first, before any attempt; empty when it cannot say."""
+    prompt: str = ""
+    """Digest of the template that a language model was asked with; "" from a teacher that is a program."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,3 +149,5 @@ class Ranking:
     status: AnswerStatus = AnswerStatus.VALID
     """Of the answer before any fallback; when it is not VALID, `order` is the incoming order."""
     thought: str = ""
+    tied: int = 0
+    """Candidates whose score another one has too: among them the incoming order decided."""

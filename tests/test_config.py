@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,33 @@ def test_what_is_written_is_read_again(tmp_path_factory, name, rate, weights):
 def test_nearest():
     assert nearest("trace", ["traces", "sft"]) == "did you mean 'traces'?"
     assert nearest("zzz", ["traces", "sft"]) == "there are: traces, sft"
+
+
+def test_a_base_lies_below(tmp_path):
+    (tmp_path / "low.toml").write_text(
+        '[run]\nseed = 3\n[shop]\nsize = 4\nnames = ["x", "y"]\n[shop.inner]\nepochs = 9\n'
+    )
+    config = read(tmp_path, 'base = "low.toml"\n[shop]\nsize = 5\n[shop.weights]\na = 0.5\n')
+    shop = Shop(size=5, names=("x", "y"), inner=Inner(epochs=9), weights={"a": 0.5})
+    assert config == RunConfig(name="low", seed=3, tables={"shop": shop})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("base = 3", "base = 3: not a file name"),
+        ('base = "lo.toml"', "lo.toml: not there; that folder has low.toml, my.toml"),
+        ('base = "my.toml"', "its base my.toml has a base of its own"),
+        ('base = "low.toml"\n[shop]\nsizes = 1', "[shop] unknown key 'sizes'"),
+    ],
+)
+def test_a_bad_base(tmp_path, text, words):
+    (tmp_path / "low.toml").write_text("")
+    with pytest.raises(UserError, match=re.escape(words)):
+        read(tmp_path, text)
+
+
+def test_another_seed_is_another_name():
+    config = RunConfig(name="n", seed=2, tables={})
+    assert config.of_seed(2) is config
+    assert config.of_seed(0) == RunConfig(name="n-0", seed=0, tables={})

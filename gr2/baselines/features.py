@@ -25,6 +25,8 @@ SHRINK = 5.0
 """Added to both counts under a cosine, so that two rare items that met once are no perfect match."""
 DECAY = 0.9
 """Weight of a history event relative to the one after it."""
+NO_VOTE = 1e-3
+"""Added to votes before their logarithm is taken."""
 Table = dict[str, np.ndarray]
 
 
@@ -103,13 +105,20 @@ def _table(slates: Sequence[Slate], knowledge: Knowledge, counts: Counts) -> Tab
 
 
 def incoming(batch: Batch) -> Table:
-    """What the pre-ranker said, and the length of the history."""
+    """What the pre-ranker and the neighbours said, and the length of the history."""
     ranks = np.arange(batch.candidates_SK.shape[1])[None, :] + 0 * batch.candidates_SK
-    scores = np.zeros(ranks.shape)
+    scores, votes = np.zeros(ranks.shape), np.zeros(ranks.shape)
     for s, slate in enumerate(batch.slates):
         scores[s, : len(slate.scores)] = slate.scores
-    length = batch.real_SH.sum(1)[:, None] + 0 * ranks
-    return {"rank": ranks, "score": scores, "score_below_first": scores - scores[:, :1], "history_length": length}
+        votes[s, : len(slate.votes)] = slate.votes
+    return {
+        "rank": ranks,
+        "score": scores,
+        "score_below_first": scores - scores[:, :1],
+        "votes": np.log(votes + NO_VOTE),
+        "votes_rank": (votes[:, :, None] < votes[:, None, :]).sum(2),
+        "history_length": batch.real_SH.sum(1)[:, None] + 0 * ranks,
+    }
 
 
 def popularity(batch: Batch) -> Table:

@@ -1,10 +1,12 @@
-"""Rankers that learn nothing: the incoming order and popularity. Both are rows of every table (DESIGN §5)."""
+"""Rankers that only count: incoming order, popularity, co-visitation, neighbours. All stand in every table."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from gr2.artifacts import Corpus
+from gr2.baselines.features import Knowledge
+from gr2.evaluate.answers import from_scores
 from gr2.retrieve.popularity import popularity
 from gr2.types import Ranking, Slate
 
@@ -20,6 +22,25 @@ def rank_popular(slates: Sequence[Slate], corpus: Corpus) -> list[Ranking]:
     return [rank_by_score(s, counts[[corpus.row[c] for c in s.candidates]]) for s in slates]
 
 
+def rank_covisited(slates: Sequence[Slate], knowledge: Knowledge) -> list[Ranking]:
+    """By one count: users who had both the candidate and a history item, summed over the history whatever its order.
+
+    Most first; equals keep the incoming order. A training slate sees only users of the other folds, as its features do.
+    """
+    row, counts = knowledge.corpus.row, knowledge.counts
+    rankings = []
+    for slate in slates:
+        together = counts.without(counts.which(slate)).together
+        history, candidates = (np.array([row[i] for i in ids], np.int64) for ids in (slate.history, slate.candidates))
+        rankings.append(rank_by_score(slate, np.asarray(together[np.ix_(history, candidates)].sum(axis=0)).ravel()))
+    return rankings
+
+
+def rank_by_votes(slates: Sequence[Slate]) -> list[Ranking]:
+    """By what the neighbours say, most votes first; equals, and slates without votes, keep the incoming order."""
+    return [rank_by_score(s, np.array(s.votes or [0.0] * len(s.candidates))) for s in slates]
+
+
 def rank_by_score(slate: Slate, scores: np.ndarray) -> Ranking:
-    """By (K,) scores, highest first; equals keep the incoming order."""
-    return Ranking(slate_id=slate.slate_id, order=tuple(int(c) for c in np.argsort(-scores, kind="stable")))
+    """By (K,) scores, highest first; equals keep the incoming order. See `answers.from_scores`."""
+    return from_scores(slate, scores)

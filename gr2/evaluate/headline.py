@@ -47,6 +47,17 @@ def caveat(scores: Scores) -> str:
     return f"It is the best of {modes} GR2 modes by this very number; the table has them all." if modes > 1 else ""
 
 
+def correction(scores: Scores) -> str:
+    """The headline's p values after Holm's correction over the whole table; empty when there are none."""
+    best = best_mode(scores)
+    mine = scores.table["given_target"][best][METRIC] if best else None
+    if mine is None or mine.holm_incoming is None:
+        return ""
+    legacy = mine.holm_best_legacy
+    too = f" and {p_text(legacy)} against {label(scores.best_legacy)}" if legacy is not None else ""
+    return f"After Holm's correction over the table: {p_text(mine.holm_incoming)} against the incoming order{too}."
+
+
 def compared(value: MetricValue, base: MetricValue, p: float | None, name: str) -> str:
     """`22.0% above the incoming order (p < .001)`."""
     change = relative(value, base)
@@ -64,3 +75,8 @@ def relative(value: MetricValue, base: MetricValue) -> float | None:
 def p_text(p: float) -> str:
     """`p = .031`, `p < .001`."""
     return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+
+
+def bare(p: float) -> str:
+    """`.031`, `<.001`."""
+    return p_text(p).removeprefix("p ").removeprefix("= ").replace(" ", "")

@@ -103,6 +103,33 @@ def heat_map(counts_KK: np.ndarray) -> str:
     return _image(draw, "where the items at each place of the answer came from, in %", height=4.2)
 
 
+Effect = tuple[float, float, float]
+"""Value, then its 95 % interval."""
+
+
+def forest(names: Sequence[str], series: Mapping[str, Sequence[Effect]], xlabel: str) -> str:
+    """A point and its interval a name, from the top down, beside the line of no effect; each series has one a name."""
+
+    def draw(axes: Axes) -> None:
+        axes.axvline(0, color=FAINT, lw=1)
+        shifts = np.linspace(-0.15, 0.15, len(series)) if len(series) > 1 else [0.0]
+        for (name, effects), colour, shift in zip(series.items(), COLOURS, shifts, strict=False):
+            values, lows, highs = np.array(effects, dtype=float).T
+            at = np.arange(len(names)) + shift
+            axes.hlines(at, lows, highs, color=colour, lw=1.8)
+            axes.plot(values, at, "o", color=colour, ms=4.5, label=name)
+        axes.set_yticks(np.arange(len(names)), names)
+        axes.set(xlabel=xlabel, ylim=(len(names) - 0.4, -0.6))
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        if len(series) > 1:
+            axes.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series))
+
+    return _image(draw, f"{xlabel}, for {', '.join(names)}", height=1.2 + 0.34 * len(names))
+
+
 def _image(draw: Any, words: str, height: float = 2.9) -> str:
     """An `<img>` of what `draw` puts on one pair of axes, 4.6 inches wide; `words` for who cannot see it."""
     with matplotlib.rc_context(STYLE):

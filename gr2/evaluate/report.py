@@ -7,17 +7,40 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from gr2.artifacts import MetricValue, Rankings, Scores, Slates
+from gr2.artifacts import Rankings, Scores, Slates
 from gr2.evaluate import plots
 from gr2.evaluate.examples import examples
-from gr2.evaluate.headline import GR2, PUBLISHED, best_mode, caveat, gr2_modes, headline, label, p_text, relative
+from gr2.evaluate.headline import (
+    METRIC,
+    PUBLISHED,
+    best_mode,
+    caveat,
+    correction,
+    gr2_modes,
+    headline,
+    label,
+    p_text,
+    relative,
+)
+from gr2.evaluate.html import grid, section, table
 from gr2.evaluate.probes import moves
+from gr2.evaluate.report_scores import (
+    PROBES_NOTE,
+    SLICES_NOTE,
+    TABLE_NOTE,
+    colour,
+    gains,
+    probes_table,
+    scores_table,
+    slices,
+    warnings,
+)
 from gr2.record import RECORD, is_complete, read_json, read_metrics
 from gr2.types import Split
 
 PROTOCOLS = {
-    "given_target": ("When the target is in the slate", "{n} test slates whose target the pre-ranker retrieved."),
-    "end_to_end": ("End to end", "All {n} held-out events; an event whose target was not retrieved counts 0."),
+    "given_target": ("When the target is in the slate", "{n:,} test slates whose target the pre-ranker retrieved."),
+    "end_to_end": ("End to end", "All {n:,} held-out events; an event whose target was not retrieved counts 0."),
 }
 PANELS = (
     ("03_midtrain", "loss", "loss"),
@@ -41,31 +64,28 @@ def write_report(run: Path, out: Path) -> None:
     evaluation = out.parent
     scores = Scores.load(evaluation)
     rankings = {file.parent.name: Rankings.load(file.parent) for file in evaluation.glob("*/rankings.parquet")}
+    note = TABLE_NOTE.format(legacy=label(scores.best_legacy))
     sections: list[tuple[str, str, Iterable[str]]] = [
-        *((title, note.format(n=_n(scores, p)), [_scores(scores, p)]) for p, (title, note) in PROTOCOLS.items()),
+        *(
+            (title, f"{words.format(n=_n(scores, p))} {note}", [scores_table(scores, p)])
+            for p, (title, words) in PROTOCOLS.items()
+        ),
+        ("Slices", SLICES_NOTE, slices(scores)),
+        ("Probes", PROBES_NOTE.format(k=len(scores.target_at)), [probes_table(scores)]),
         ("Where the answers come from", MOVES, _heat_maps(scores, rankings)),
-        ("Probes", PROBES, _probes(scores)),
+        ("Ablation", ABLATION, _ablation(run, scores)),
         ("Semantic ids", *_sids(run)),
         ("Training", "Faint: as logged; strong: running mean.", _training(run)),
         ("Ten slates", *_examples(run, scores, rankings)),
         ("Time", "Wall clock of each stage and the memory peak of its process.", _timing(run)),
     ]
-    body = "\n".join([_head(run, scores), *(_section(*section) for section in sections)])
+    body = "\n".join([_head(run, scores), *(section(*one) for one in sections)])
     page = Template((files("gr2.evaluate") / "page.html").read_text(encoding="utf-8"))
     out.write_text(page.substitute(title=escape(f"GR2 - {run.name}"), body=body), encoding="utf-8")
 
 
 MOVES = "Blue on the diagonal is the incoming order kept; a first column that is blue far down is a bold re-ranker."
-PROBES = (
-    "echo: answers equal to the incoming order; tail only: first three places kept, the rest moved; tau: Kendall's, "
-    "to the incoming order; invalid: answers that were no ranking and fell back to it; shuffle: agreement when the "
-    "same slates are shown in another order."
-)
-
-
-def _section(title: str, note: str, parts: Iterable[str]) -> str:
-    inside = "\n".join(parts)
-    return f'<h2>{escape(title)}</h2>\n<p class="note">{escape(note)}</p>\n{inside}' if inside else ""
+ABLATION = "The run without a component minus the full run, with the 95 % interval: what helps stands left of zero."
 
 
 def _n(scores: Scores, protocol: str) -> int:
@@ -73,92 +93,44 @@ def _n(scores: Scores, protocol: str) -> int:
 
 
 def _head(run: Path, scores: Scores) -> str:
+    """What a manager reads: the sentence, three margins, and every ranker's gains."""
     best = best_mode(scores)
     tiles = "".join(_tile(scores, best, metric) for metric in PUBLISHED) if best else ""
     sentence = escape(headline(scores)).replace("p &lt; ", "p&nbsp;&lt;&nbsp;").replace("p = ", "p&nbsp;=&nbsp;")
+    notes = [" ".join(filter(None, (caveat(scores), correction(scores)))), *warnings(scores)]
     return (
         f'<h1>GR2 report, run {escape(run.name)}</h1>\n<p class="lead">{sentence}</p>\n'
-        f'<p class="note">{escape(caveat(scores))}</p>\n<div class="tiles">{tiles}</div>'
+        + "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes if note)
+        + f'<div class="tiles">{tiles}</div>\n{gains(scores)}'
     )
 
 
 def _tile(scores: Scores, best: str, metric: str) -> str:
     rankers = scores.table["given_target"]
     mine, base = rankers[best][metric], rankers["incoming"][metric]
-    change = relative(mine, base) or 0.0
-    colour = _colour(change, mine.p_incoming)
+    change, p = relative(mine, base) or 0.0, mine.holm_incoming
+    said = "" if p is None else f", {p_text(p)} after Holm"
     return (
         f'<div class="tile"><span>{metric}, {escape(label(best))} over the incoming order</span>'
-        f'<b class="{colour}">{change:+.1%}</b><span>{base.value:.3f} to {mine.value:.3f}, '
-        f"{p_text(mine.p_incoming or 0.0)}</span><span>published: {PUBLISHED[metric]:+.1%} (P2)</span></div>"
+        f'<b class="{colour(change, p)}">{change:+.1%}</b><span>{base.value:.3f} to {mine.value:.3f}'
+        f"{escape(said)}</span><span>published: {PUBLISHED[metric]:+.1%} (P2)</span></div>"
     )
-
-
-def _colour(change: float, p: float | None) -> str:
-    """Green or red only for what is significant."""
-    if p is None or p >= 0.05 or change == 0:
-        return ""
-    return "good" if change > 0 else "bad"
-
-
-def table(head: Sequence[str], rows: Iterable[tuple[str, Sequence[str], str]]) -> str:
-    """A table in a box of its own that scrolls; rows are (first cell, other cells, class), all HTML already."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join(
-        f'<tr class="{kind}"><th>{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for first, cells, kind in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _scores(scores: Scores, protocol: str) -> str:
-    rankers = scores.table[protocol]
-    base = rankers["incoming"]
-    rows = []
-    for name, row in rankers.items():
-        mark = "<small>best legacy, by validation</small>" if name == scores.best_legacy else ""
-        cells = [_cell(value, base[metric]) for metric, value in row.items()]
-        rows.append((escape(label(name)) + mark, cells, "gr2" if name.startswith(GR2) else ""))
-    return table(["ranker", *base], rows)
-
-
-def _cell(value: MetricValue, base: MetricValue) -> str:
-    """Value, 95 % interval, change to the incoming order and its p."""
-    cell = f"<b>{value.value:.3f}</b><small>{value.low:.3f} to {value.high:.3f}</small>"
-    change = relative(value, base)
-    if value.p_incoming is None or change is None:
-        return cell
-    return f'{cell}<small class="{_colour(change, value.p_incoming)}">{change:+.1%}, {p_text(value.p_incoming)}</small>'
 
 
 def _heat_maps(scores: Scores, rankings: dict[str, Rankings]) -> Iterator[str]:
     shown = [name for name in (best_mode(scores), scores.best_legacy) if name in rankings]
-    yield _grid((label(name), plots.heat_map(moves(rankings[name].rankings))) for name in shown)
+    yield grid((label(name), plots.heat_map(moves(rankings[name].rankings))) for name in shown)
 
 
-def _grid(pictures: Iterable[tuple[str, str]]) -> str:
-    figures = "".join(f"<figure><figcaption>{escape(t)}</figcaption>{picture}</figure>" for t, picture in pictures)
-    return f'<div class="grid">{figures}</div>' if figures else ""
-
-
-def _probes(scores: Scores) -> Iterator[str]:
-    names = list(dict.fromkeys(probe for values in scores.probes.values() for probe in values))
-    if names:
-        yield table(
-            ["ranker", *(name.replace("_", " ").removesuffix(" share") for name in names)],
-            (
-                (
-                    escape(label(ranker)),
-                    [_number(values.get(name)) for name in names],
-                    "gr2" if ranker.startswith(GR2) else "",
-                )
-                for ranker, values in scores.probes.items()
-            ),
-        )
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def _ablation(run: Path, scores: Scores) -> Iterator[str]:
+    """The forest of `gr2 ablate`, where the run has one: R@1 of the best mode."""
+    file, best = run.parent / f"{run.name}-ablate" / "ablation.json", best_mode(scores)
+    rows = [r for r in read_json(file)["rows"] if (r["mode"], r["metric"]) == (best, METRIC)] if file.exists() else []
+    given = [r for r in rows if r["table"] == min((r["table"] for r in rows), key=len)]
+    if given:
+        names = [f"without {label(r['component'])}" for r in given]
+        effects = {label(best or ""): [(r["ours"], r["low"], r["high"]) for r in given]}
+        yield grid([(f"{METRIC}, {label(best or '')}", plots.forest(names, effects, f"change in {METRIC}"))])
 
 
 def _sids(run: Path) -> tuple[str, list[str]]:
@@ -184,7 +156,7 @@ def _sids(run: Path) -> tuple[str, list[str]]:
         for number, level in enumerate(report["levels"], 1)
     ]
     head = ["", "distinct prefixes", "codes used", "perplexity", "variance left"]
-    return note, [_grid([("Items with a prefix of their own", plots.uniqueness(report["levels"]))]), table(head, rows)]
+    return note, [grid([("Items with a prefix of their own", plots.uniqueness(report["levels"]))]), table(head, rows)]
 
 
 def _training(run: Path) -> Iterator[str]:
@@ -193,7 +165,7 @@ def _training(run: Path) -> Iterator[str]:
         series = series_of(read_metrics(run / folder), name)
         if series:
             pictures.append((f"{folder}: {axis}", plots.curves(series, axis)))
-    yield _grid(pictures)
+    yield grid(pictures)
 
 
 def series_of(rows: Sequence[dict[str, Any]], name: str) -> dict[str, list[tuple[float, float]]]:

@@ -7,7 +7,7 @@ and nano-cost, replaces those rows of results.json, keeps all others, and writes
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -190,10 +190,15 @@ def _over_seeds(
 def write_results(docs: Path, table: str, runs: Sequence[Path], command: str) -> None:
     """Put the runs' rows in the place of those of `table` in `docs`/results.json, and write results.md from it."""
     finished = load_runs(runs)
-    path = docs / "results.json"
-    kept = [row for row in (read_json(path) if path.exists() else []) if row["table"] not in _tables(table)]
     made = [result.as_json(len(finished), command) for result in results(table, finished)]
-    rows = sorted(kept + made, key=lambda row: row["table"])
+    put_rows(docs, _tables(table), made)
+
+
+def put_rows(docs: Path, tables: Collection[str], made: Sequence[Mapping[str, Any]]) -> None:
+    """Put rows in the place of all those of `tables` in `docs`/results.json, and write results.md from the whole."""
+    path = docs / "results.json"
+    kept = [row for row in (read_json(path) if path.exists() else []) if row["table"] not in tables]
+    rows = sorted([*kept, *made], key=lambda row: row["table"])
     write_json(path, rows)
     (docs / "results.md").write_text(page(rows), encoding="utf-8")
 

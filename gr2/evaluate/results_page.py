@@ -16,6 +16,7 @@ Made from [results.json](results.json) by `python -m gr2.evaluate.results`; do n
 95 % interval, n counts slates (or events, items, answers, runs) of all seeds together. A seed is a whole run: its own
 pre-ranker, slates, ids, teacher's draws and models. Seed N's run is made by
 `gr2 run configs/nano.toml --seed N`, seed 0's by `make demo`; the command of the table then pools them.
+`gr2 reproduce TABLE` runs that command again and compares.
 
 - **A table of metrics** is of the test slates that hold the target; **end-to-end** is of every held-out event, and
   one whose target was not retrieved counts 0. Values are means of the seeds' means. Rows named gr2 are GR2's modes.
@@ -30,6 +31,10 @@ pre-ranker, slates, ids, teacher's draws and models. Seed N's run is made by
   the seeds.
 - **cost**: the ranges are those of the seeds. Peak memory is the process's until the end of that stage, earlier
   stages of the same process included; a stage that was stopped and went on is left out of the seconds.
+- **ablation**: the run without a component minus the full run of the same seed and slates, so what helps has a negative
+  number. Holm's correction is over the components of one mode and metric; [ablation](ablation.md) says how.
+- **sid-ablation**: semantic ids with and without each technique of P1, before any repair; ranges are those of the
+  grid's single comparisons. [02-sids](02-sids.md) says how, and what *match* means.
 """
 
 
@@ -62,14 +67,19 @@ def _bold(name: str) -> str:
 
 def _cell(row: Row) -> str:
     """Value, interval; where there are any, p values and what was published."""
-    show = _percent if row["table"].endswith(MARGINS) else _number
+    show = _percent if row["table"].endswith(MARGINS) else _signed if "full" in row else _number
     lines = [show(row["ours"]), f"{show(row['low'])} to {show(row['high'])}"]
     if "p" in row:
         lines.append(f"{p_text(row['p'])}, Holm {_bare(row['p_holm'])}")
+    if "p_by_seed" in row:
         lines.append(f"seeds {', '.join(_bare(p) for p in row['p_by_seed'].values())}")
     if row["paper"] is not None:
         lines.append(f"published {show(row['paper'])}: {row['match']}")
     return "<br>".join(lines)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}"
 
 
 def _percent(value: float) -> str:

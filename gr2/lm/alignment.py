@@ -10,7 +10,7 @@ Row by row one task is drawn. A row is a list of tokens and a mask that says whe
 - language: sentences about the catalogue without ids.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict
 
 from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
-from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, THINK
+from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
 from gr2.sid.spelling import defuse
-from gr2.teach.rationale import NAMED, written
+from gr2.teach.rationale import NAMED
 from gr2.types import Item
 
 
@@ -49,6 +49,45 @@ class Row:
     tokens: list[int]
     counts: list[bool]
     """Where the loss counts; same length as `tokens`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Token numbers of what stands around ids."""
+
+    history: int
+    candidates: int
+    neighbours: int
+    think: int
+    end_think: int
+    end: int
+    labels: Sequence[int]
+
+    @classmethod
+    def of(cls, number: Callable[[str], int]) -> "Marks":
+        """`number`: control token -> its number."""
+        return cls(
+            history=number(HISTORY),
+            candidates=number(CANDIDATES),
+            neighbours=number(NEIGHBOURS),
+            think=number(THINK),
+            end_think=number(END_THINK),
+            end=number(END),
+            labels=[number(label) for label in LABELS],
+        )
+
+
+def candidate_list(marks: Marks, spelled: Sequence[Sequence[int]]) -> list[int]:
+    """The candidates as the prompt lists them: each id, then its label."""
+    pairs = zip(spelled, marks.labels, strict=False)
+    return [marks.candidates, *(token for sid, label in pairs for token in (*sid, label))]
+
+
+def spoken_answer(marks: Marks, spelled: Sequence[Sequence[int]], order: Sequence[int], named: int) -> list[int]:
+    """The first `named` of `order` by id and label, and then the labels of all: these, and the rest as listed."""
+    thought = [token for c in order[:named] for token in (*spelled[c], marks.labels[c])]
+    answer = [marks.labels[c] for c in (*order[:named], *sorted(order[named:]))]
+    return [*thought, marks.end_think, *answer, marks.end]
 
 
 def sentence(item: Item) -> str:
@@ -81,9 +120,7 @@ class AlignmentTasks:
         in_order = [items[i] for i in ids.item_ids]
         self.texts = _encode(tokenizer, [" " + defuse(i.text) for i in in_order])
         self.sentences = _encode(tokenizer, [sentence(i) for i in in_order])
-        one = tokenizer.convert_tokens_to_ids
-        self.mark = {t: one(t) for t in (HISTORY, CANDIDATES, THINK, END_THINK, END)}
-        self.labels = one(list(LABELS))
+        self.marks = Marks.of(tokenizer.convert_tokens_to_ids)
         self.length = 1 + history * len(self.spelled[0])
 
     def row(self, rng: np.random.Generator) -> Row:
@@ -91,46 +128,41 @@ class AlignmentTasks:
 
     def preference(self, rng: np.random.Generator) -> Row:
         body = [t for i in self._window(rng, self.history) for t in self.spelled[i]]
-        return Row(tokens=[self.mark[HISTORY], *body], counts=[False, *[True] * len(body)])
+        return Row(tokens=[self.marks.history, *body], counts=[False, *[True] * len(body)])
 
     def slate(self, rng: np.random.Generator) -> Row:
         *history, target = self._window(rng, self.history + 1)
-        seen = {*history, target}
-        others = self._others(rng, seen)
-        listed = rng.permutation([target, *others]).tolist()
+        listed = rng.permutation([target, *self._others(rng, {*history, target})]).tolist()
+        spelled = [self.spelled[i] for i in listed]
         past = [t for i in history for t in self.spelled[i]]
-        candidates = [t for label, i in zip(self.labels, listed, strict=False) for t in (label, *self.spelled[i])]
-        mark = self.mark
-        asked = [mark[CANDIDATES], *candidates, mark[THINK]]
+        asked = [*candidate_list(self.marks, spelled), self.marks.neighbours, self.marks.think]
         if rng.random() < 0.5:  # the id at once, as the one-pass ranker reads it
-            asked.append(mark[END_THINK])
+            asked.append(self.marks.end_think)
             answer = self.spelled[target]
-        else:  # name some by label and id, the target first, then answer with them and the rest as listed
+        else:
             behind = [c for c in rng.permutation(len(listed)).tolist() if listed[c] != target]
-            order = written([listed.index(target), *behind])
-            named = [t for c in order[:NAMED] for t in (self.labels[c], *self.spelled[listed[c]])]
-            answer = [*named, mark[END_THINK], *(self.labels[c] for c in order), mark[END]]
+            answer = spoken_answer(self.marks, spelled, [listed.index(target), *behind], NAMED)
         return Row(
-            tokens=[mark[HISTORY], *past, *asked, *answer],
+            tokens=[self.marks.history, *past, *asked, *answer],
             counts=[False, *[True] * len(past), *[False] * len(asked), *[True] * len(answer)],
         )
 
     def caption(self, rng: np.random.Generator) -> Row:
         def piece(i: int) -> list[int]:
             sid, text = self.spelled[i], self.texts[i]
-            return [*sid, *text, self.mark[END]] if rng.random() < 0.5 else [*text, *sid, self.mark[END]]
+            return [*sid, *text, self.marks.end] if rng.random() < 0.5 else [*text, *sid, self.marks.end]
 
         return self._filled(map(piece, rng.permutation(len(self.spelled)).tolist()))
 
     def persona(self, rng: np.random.Generator) -> Row:
-        tokens = [self.mark[HISTORY]]
+        tokens = [self.marks.history]
         for i in self._window(rng, self.history):
             tokens += [*self.spelled[i], *self.texts[i]]
         return _all_count(tokens[: self.length])
 
     def language(self, rng: np.random.Generator) -> Row:
         order = rng.permutation(len(self.sentences)).tolist()
-        return self._filled([*self.sentences[i], self.mark[END]] for i in order)
+        return self._filled([*self.sentences[i], self.marks.end] for i in order)
 
     def _filled(self, pieces: Iterable[list[int]]) -> Row:
         """As many pieces as fill a row; the last one is cut off."""

@@ -45,14 +45,19 @@ def rank_in_one_pass(
     """Candidates by the log-probability of their ids, ties in incoming order; always valid (ours)."""
     rankings = []
     for part in track(list(chunks(slates, batch_size)), label):
-        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, part))
+        scores_BK = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, part))
         for slate, scores in zip(part, scores_BK, strict=True):
             order = torch.argsort(scores, descending=True, stable=True).tolist()
             rankings.append(Ranking(slate_id=slate.slate_id, order=tuple(order)))
     return rankings
 
 
-def slate_tree(checkpoint: Checkpoint, slates: Sequence[Slate]) -> TreeBatch:
-    """Direct prompts of slates of one K, with their candidates as branches."""
+def slate_tree(checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> TreeBatch:
+    """Tokens of prompts about slates of one K, with the slates' candidates as branches."""
     spelled = torch.stack([checkpoint.id_tokens.of(s.candidates) for s in slates])
-    return tree_batch(prompt_tokens(checkpoint, slates, think=False), spelled, checkpoint.tokenizer.pad_token_id)
+    return tree_batch(prompts, spelled, checkpoint.tokenizer.pad_token_id)
+
+
+def direct_tree(checkpoint: Checkpoint, slates: Sequence[Slate]) -> TreeBatch:
+    """Prompts that want the answer at once."""
+    return slate_tree(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)

@@ -58,10 +58,12 @@ def fit(
     seed: int,
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluations: int = 5,
+    stop: int | None = None,
 ) -> None:
     """Train `model` in place; logs `phase`, `step`, `loss` and what `evaluate` says to metrics.jsonl.
 
-    Goes on from the newest checkpoint of this phase in `work.path`, if there is one. Raises UserError when the
+    Goes on from the newest checkpoint of this phase in `work.path`, if there is one. `stop`: leave off after so many
+    steps, with the rate that they have when all are made. Raises UserError when the
     loss is not finite.
     """
     optimizers = make_optimizers(model, config)
@@ -70,9 +72,10 @@ def fit(
     saved = time.monotonic()
     every = max(1, config.steps // evaluations)
     recent: list[float] = []
+    last = config.steps if stop is None else stop
     with bar() as progress, dropout(model, config.dropout):
-        task = progress.add_task(phase, total=config.steps, completed=start)
-        for step in range(start, config.steps):
+        task = progress.add_task(phase, total=last, completed=start)
+        for step in range(start, last):
             torch.manual_seed(seed * 1_000_003 + step)
             model.train()
             for optimizer in optimizers:
@@ -93,7 +96,7 @@ def fit(
             if done % 10 == 0:
                 work.metric(phase=phase, step=done, loss=round(sum(recent) / len(recent), 5))
                 recent.clear()
-            if evaluate and (done % every == 0 or done == config.steps):
+            if evaluate and (done % every == 0 or done == last):
                 model.eval()
                 values = evaluate()
                 work.metric(phase=f"{phase}_valid", step=done, **values)

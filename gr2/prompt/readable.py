@@ -23,7 +23,7 @@ def segments(thought: str, slate: Slate, ids: Mapping[str, SemanticId]) -> list[
     cited |= {spelling: i for i, spelling in spelled.items()}
     words = " ".join(thought.replace(BEGIN, "").replace(END, "").split())
     for label, item in zip(LABELS, slate.candidates, strict=False):
-        words = words.replace(label + spelled.get(item, ""), spelled.get(item, label))  # the id says it all
+        words = words.replace(spelled.get(item, "") + label, spelled.get(item, label))  # the id says it all
     for number, label in enumerate(LABELS, 1):
         words = words.replace(label, f"({number}) ")  # a label beside another item's id: both are shown
     pieces = re.split(f"({'|'.join(map(re.escape, cited))})", words)

@@ -2,8 +2,9 @@
 
 A prompt that ends in `<think>` is completed by `thought</think>answer<|end|>`. Candidates are listed with labels, and
 the answer is the K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids
-(P2 §3), those of candidates after their label, as in the list. After a prompt that ends in `<think></think>` nothing is
-written: the candidates' ids are scored in one pass.
+(P2 §3), those of candidates before their label, as in the list. Neighbours advise by naming candidates, where they
+were asked. After a prompt that ends in `<think></think>` nothing is written: the candidates' ids are scored in one
+pass.
 """
 
 import re
@@ -16,13 +17,15 @@ from gr2.record import digest_bytes
 from gr2.sid.spelling import defuse, spell
 from gr2.types import Item, SemanticId, Slate
 
-HISTORY, CANDIDATES = "<|history|>", "<|candidates|>"
+HISTORY, CANDIDATES, NEIGHBOURS = "<|history|>", "<|candidates|>", "<|neighbours|>"
 THINK, END_THINK = "<think>", "</think>"
 END, PAD = "<|end|>", "<|pad|>"
 MAX_LABELS = 20
 """Longest slate that can be asked about."""
+ADVISED = 3
+"""Candidates shown that the neighbours vote for most."""
 LABELS = tuple(f"<c_{number}>" for number in range(1, MAX_LABELS + 1))
-CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, THINK, END_THINK, *LABELS)
+CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, NEIGHBOURS, THINK, END_THINK, *LABELS)
 
 _CITATION = re.compile(r"\[([hc])(\d+)\]")
 
@@ -37,7 +40,7 @@ class Template:
     candidate: str
     """Of the candidates; field `label` beside those of an item."""
     prompt: str
-    """Fields: history, candidates."""
+    """Fields: history, candidates, neighbours."""
 
     @cached_property
     def digest(self) -> str:
@@ -48,9 +51,17 @@ def load_template(name: str) -> Template:
     """The checked file `templates/<name>.txt`. Raises FileNotFoundError for a name that is no file."""
     text = (files("gr2.prompt") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
     head, item, candidate, prompt = re.split(r"^\[(?:item|candidate|prompt)\]\n", text, flags=re.MULTILINE)
-    if head or not {"{history}", "{candidates}"} <= set(re.findall(r"{\w+}", prompt)):
-        raise ValueError(f"template {name}: wants [item], [candidate] and [prompt] with {{history}} and {{candidates}}")
+    if head or not {"{history}", "{candidates}", "{neighbours}"} <= set(re.findall(r"{\w+}", prompt)):
+        raise ValueError(
+            f"template {name}: wants [item], [candidate] and a [prompt] of {{history}}, {{candidates}}, {{neighbours}}"
+        )
     return Template(name=name, item=item.rstrip("\n"), candidate=candidate.rstrip("\n"), prompt=prompt.rstrip("\n"))
+
+
+def advised(slate: Slate) -> list[int]:
+    """The candidates with most votes, most first, ties in incoming order; none where nobody votes."""
+    voted = [c for c in range(len(slate.votes)) if slate.votes[c] > 0]
+    return sorted(voted, key=lambda c: -slate.votes[c])[:ADVISED]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +102,7 @@ class Renderer:
         body = self.template.prompt.format(
             history="".join(self.item(i) for i in self.shown(slate)),
             candidates="".join(self.item(i, label) for i, label in zip(slate.candidates, LABELS, strict=False)),
+            neighbours="".join(self.item(slate.candidates[c]) for c in advised(slate)),
         )
         return body + THINK + ("" if think else END_THINK)
 
@@ -100,7 +112,7 @@ class Renderer:
 
     def thought(self, slate: Slate, text: str) -> str:
         """A trace's thought with its citations spelled: `[h1]`, the newest history item, becomes its id,
-        `[c1]`, the first candidate, its label and id.
+        `[c1]`, the first candidate, its id and label.
 
         Raises IndexError for a citation of what the prompt does not show.
         """
@@ -108,6 +120,6 @@ class Renderer:
 
         def spelled(match: re.Match[str]) -> str:
             kind, number = match.group(1), int(match.group(2)) - 1
-            return self.sid(shown[number]) if kind == "h" else LABELS[number] + self.sid(slate.candidates[number])
+            return self.sid(shown[number]) if kind == "h" else self.sid(slate.candidates[number]) + LABELS[number]
 
         return _CITATION.sub(spelled, text)

@@ -11,6 +11,7 @@ from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, write_json
+from gr2.retrieve.neighbours import Neighbours, with_votes
 from gr2.types import Item, Ranking, Slate
 
 META = "bundle.json"
@@ -30,6 +31,8 @@ class Bundle:
     """Candidates of the slates it was trained on."""
     popular: tuple[str, ...]
     """Most popular items of the training events, most first."""
+    neighbours: Neighbours
+    """Who advises on slates that come without votes: training timelines as numbers, without user ids."""
 
     @cached_property
     def items(self) -> Mapping[str, Item]:
@@ -39,8 +42,9 @@ class Bundle:
         """A permutation of each slate's candidates, in the order of `slates`.
 
         Candidates and history must be in the catalogue (KeyError otherwise). Thinking is held to valid answers;
-        answering at once takes one forward pass.
+        answering at once takes one forward pass. On slates without votes the neighbours are asked.
         """
+        slates = [s if s.votes else self._advise(s) for s in slates]
         rankings: dict[str, Ranking] = {}
         for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
             same = list(group)
@@ -51,7 +55,12 @@ class Bundle:
             rankings |= {r.slate_id: r for r in ranked}
         return [rankings[s.slate_id] for s in slates]
 
+    def _advise(self, slate: Slate) -> Slate:
+        (advised,) = with_votes([slate], self.neighbours, self.corpus.row, {})
+        return advised
+
     def save(self, folder: Path) -> None:
+        self.neighbours.save(folder)
         for name in ("corpus", "sids"):
             (folder / name).mkdir(exist_ok=True)
         self.corpus.save(folder / "corpus")
@@ -73,6 +82,7 @@ class Bundle:
             direct=Checkpoint.load(folder / "direct", corpus, ids),
             k=meta["k"],
             popular=tuple(meta["popular"]),
+            neighbours=Neighbours.load(folder),
         )
 
 

@@ -1,6 +1,6 @@
 """Items that the same people touch close together get close vectors (the aim of P1 §2.3's contrastive loss; ours)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -42,14 +42,31 @@ def ppmi(counts: csr_matrix) -> csr_matrix:
     return csr_matrix((value[kept], (pairs.row[kept], pairs.col[kept])), shape=counts.shape)
 
 
+def co_engaged_pairs(sequences: Sequence[Sequence[str]], row: Mapping[str, int], *, window: int) -> np.ndarray:
+    """(M, 2) int64: rows of two items that one user touched at most `window` events apart, once an occurrence.
+
+    Give it training sequences only. Sorted, so that the order of the users does not matter.
+    """
+    pairs = [np.stack([left, right], axis=1) for _, left, right in _neighbours(sequences, row, window)]
+    both_ways = np.concatenate([np.concatenate(pairs), np.concatenate(pairs)[:, ::-1]])
+    return both_ways[np.lexsort(both_ways.T[::-1])]
+
+
 def _counts(sequences: Sequence[Sequence[str]], row: Mapping[str, int], window: int) -> csr_matrix:
     """(N, N) symmetric float64; the diagonal is empty."""
+    counts = csr_matrix((len(row), len(row)), dtype=np.float64)
+    for gap, left, right in _neighbours(sequences, row, window):
+        counts += csr_matrix((np.full(len(left), 1 / gap), (left, right)), shape=counts.shape)
+    return counts + counts.T
+
+
+def _neighbours(
+    sequences: Sequence[Sequence[str]], row: Mapping[str, int], window: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(gap, earlier rows, later rows) for every gap up to `window`; an item is not its own neighbour."""
     rows = np.array([row[i] for s in sequences for i in s], dtype=np.int64)
     owner = np.repeat(np.arange(len(sequences)), [len(s) for s in sequences])
-    counts = csr_matrix((len(row), len(row)), dtype=np.float64)
     for gap in range(1, window + 1):
         left, right = rows[:-gap], rows[gap:]
         same = (owner[:-gap] == owner[gap:]) & (left != right)
-        weight = np.full(int(same.sum()), 1 / gap)
-        counts += csr_matrix((weight, (left[same], right[same])), shape=counts.shape)
-    return counts + counts.T
+        yield gap, left[same], right[same]

@@ -1,8 +1,13 @@
-"""Residual k-means++: each level clusters what the levels above left over (P1 §2.3 technique 1, without the RQ-VAE)."""
+"""Vectors -> codes, level by level: residual k-means++ (P1 §2.3 technique 1, no RQ-VAE), and random last codes.
+
+A quantizer is a plain function `(vectors, codebook_sizes, *, seed) -> Quantized`: this file's `residual_kmeans`, or
+`rqvae` of rqvae.py.
+"""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -17,37 +22,72 @@ STARTS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Quantized:
-    """What residual k-means made of N vectors; ids may still collide."""
+    """What a quantizer made of N vectors (N, D); ids may still collide."""
 
     codes: np.ndarray
     """(N, L) int64."""
     codebooks: tuple[np.ndarray, ...]
-    """One (codebook size, D) float32 a level."""
-    residuals: tuple[np.ndarray, ...]
-    """One (N, D) float32 a level: what is left of the vectors after that level."""
+    """One (codebook size, P) float32 a level."""
+    points: np.ndarray
+    """(N, P) float32: what the codebooks divide up; the vectors themselves, or what an encoder made of them."""
+    decode: Callable[[np.ndarray], np.ndarray]
+    """(N, P) sums of codes -> (N, D) vectors; the identity without an encoder."""
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    """What later items are encoded with (`rqvae.encode`); empty without an encoder."""
 
 
-def residual_kmeans(vectors: np.ndarray, codebook_sizes: Sequence[int], *, seed: int) -> Quantized:
+def residual_kmeans(
+    vectors: np.ndarray, codebook_sizes: Sequence[int], *, seed: int, starts: int = STARTS
+) -> Quantized:
     """Codes for `vectors` (N, D) float32, general level first. One thread, so that a seed means one result."""
     residual = vectors.astype(np.float32)
-    codes, codebooks, residuals = [], [], []
+    codes, codebooks = [], []
     with threadpool_limits(limits=1):
         for level, size in enumerate(track(codebook_sizes, "residual k-means")):
-            book, labels = _cluster(residual, size, seed + level)
+            book, labels = _cluster(residual, size, seed + level, starts)
             residual = residual - book[labels]
             codes.append(labels)
             codebooks.append(book)
-            residuals.append(residual)
-    return Quantized(codes=np.stack(codes, axis=1), codebooks=tuple(codebooks), residuals=tuple(residuals))
+    return Quantized(
+        codes=np.stack(codes, axis=1),
+        codebooks=tuple(codebooks),
+        points=vectors.astype(np.float32),
+        decode=lambda sums: sums,
+    )
 
 
-def _cluster(points: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _cluster(points: np.ndarray, size: int, seed: int, starts: int) -> tuple[np.ndarray, np.ndarray]:
     """Codebook (size, D) and labels (N,). With fewer points than codes, the codes left over are zeros."""
     k = min(size, len(points))
     with warnings.catch_warnings():
         # Identical points make fewer clusters than asked for; the repair in assign.py separates them.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fit = KMeans(n_clusters=k, n_init=STARTS, random_state=seed).fit(points)
+        fit = KMeans(n_clusters=k, n_init=starts, random_state=seed).fit(points)
     book = np.zeros((size, points.shape[1]), dtype=np.float32)
     book[:k] = fit.cluster_centers_
     return book, fit.labels_.astype(np.int64)
+
+
+def random_last(
+    codes: np.ndarray, codebook_sizes: Sequence[int], *, levels: int, unused: bool, seed: int
+) -> np.ndarray:
+    """`codes` (N, L) with their last `levels` (fewer than L) drawn anew at random (P1 §2.3 technique 5).
+
+    P1's sources disagree whether among all codes or, with `unused`, among those that no other item of the same
+    prefix has drawn; where a prefix holds more items than codes, some come twice all the same.
+    """
+    rng = np.random.default_rng(seed)
+    tail = tuple(codebook_sizes[-levels:])
+    if unused:
+        drawn = np.empty(len(codes), dtype=np.int64)
+        group, count = np.unique(codes[:, :-levels], axis=0, return_inverse=True, return_counts=True)[1:]
+        for rows in np.split(np.argsort(group, kind="stable"), np.cumsum(count)[:-1]):
+            drawn[rows] = _distinct_draws(rng, len(rows), prod(tail))
+    else:
+        drawn = rng.integers(0, prod(tail), len(codes))
+    return np.concatenate([codes[:, :-levels], np.stack(np.unravel_index(drawn, tail), axis=1)], axis=1)
+
+
+def _distinct_draws(rng: np.random.Generator, n: int, room: int) -> np.ndarray:
+    """(n,) numbers below `room`, none twice unless n > room, and then none much more often than another."""
+    return rng.choice(room, n, replace=False) if n <= room else rng.permutation(np.arange(n) % room)

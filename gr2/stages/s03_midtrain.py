@@ -1,6 +1,7 @@
 """Stage 3: a language model learns what the semantic ids mean.
 
-The nano model and its BPE are made here, from random weights; the vocabulary grows by one token a code a level, and
+The nano model starts from the base that ships with gr2, which knows how to read a slate and no item; its BPE is made
+here; the vocabulary grows by one token a code a level, and
 all weights learn next-token prediction on the alignment tasks. The figure to watch is nats per item: the loss of the
 next event on validation events, summed over the codes of an id (uniform: log of the catalogue size).
 
@@ -20,6 +21,7 @@ from gr2.lm.batches import chunks, pad_right
 from gr2.lm.checkpoint import Checkpoint, assemble
 from gr2.lm.loss import weighted_next_token
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
+from gr2.lm.pretrain import start_from_base
 from gr2.lm.train import FitConfig, fit
 from gr2.lm.vocabulary import grow
 from gr2.prompt.render import HISTORY, MAX_LABELS
@@ -40,13 +42,16 @@ class Config(BaseModel):
 
     nano: NanoConfig = NanoConfig()
     """Shape of the model."""
+    base: bool = True
+    """Start from the weights that ship with gr2, pretrained on made-up shops, instead of random ones (ours). They have
+    the default shape of `nano`."""
     template: str = "nano"
     """Prompt template, a file of gr2/prompt/templates."""
     markers: bool = False
     """Begin and end tokens around an id (P1 has them; they cost two tokens an item)."""
     history: int = 30
     """Newest events shown in a prompt, and window of the alignment tasks (ours)."""
-    k: int = Field(10, ge=2, le=MAX_LABELS)
+    k: int = Field(default=10, ge=2, le=MAX_LABELS)
     """Candidates of a made-up slate (P1: 10)."""
     mix: Mix = Mix()
     """Shares of the alignment tasks."""
@@ -61,6 +66,8 @@ def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: 
     tokenizer = train_tokenizer(texts, config.nano.words)
     grow(tokenizer, ids, markers=config.markers)
     model = new_model(config.nano, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
+    if config.base:
+        start_from_base(model, tokenizer, seed)
     checkpoint = assemble(
         model,
         tokenizer,

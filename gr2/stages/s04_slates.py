@@ -1,32 +1,41 @@
-"""Stage 4: a pre-ranker's top K, in its order, for every held-out event and for training events.
+"""Stage 4: a pre-ranker's top K, in its order, for every held-out event and for training events, or logged slates.
 
 Cross-fitted: a user's training slates come from a SASRec that never trained on that user (k folds of
 users), because a model's lists for events it has learned by heart are far better than those the
 re-ranker will meet. Validation and test slates come from the SASRec trained on all training events.
 The target is never inserted; an event whose target was not retrieved makes no slate and is counted.
+Where the config names a log of what a production ranker showed, that ranker is the pre-ranker and none is trained.
+Neighbours give a second opinion on every slate.
 
-Reads: 01_corpus. Writes: slates.parquet, events.json (split -> user -> events tried), sasrec/ (all users' weights).
-Source: DESIGN §5 (ours); the setting is P1's, "target within the pre-ranker's top 10".
+Reads: 01_corpus. Writes: slates.parquet, neighbours.safetensors, events.json (split -> user -> events tried), and
+sasrec/ (all users' weights) or, of a log, examination.json (how likely each place is looked at).
+Source: DESIGN §5 (ours); the setting is P1's, "target within the pre-ranker's top 10", and of a log P2's.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
 from pydantic import BaseModel, ConfigDict, Field
 
 from gr2.artifacts import Corpus, Slates
+from gr2.corpus.logged import LogConfig, digest, read_log
+from gr2.corpus.logged_slates import Shown, boundaries, slates_of
 from gr2.errors import UserError
+from gr2.evaluate import propensity
 from gr2.lm.memory import keep_freed_memory
 from gr2.progress import bar
 from gr2.prompt.render import MAX_LABELS
-from gr2.record import stage_folder, write_json
+from gr2.record import StageFolder, stage_folder, write_json
 from gr2.retrieve import sasrec
 from gr2.retrieve.folds import user_folds
+from gr2.retrieve.neighbours import remember, user_rows, with_votes
 from gr2.retrieve.sasrec import Sasrec, SasrecConfig
 from gr2.types import Slate, Split, Timeline
 
@@ -53,6 +62,8 @@ class Config(BaseModel):
     """Newest events kept in `Slate.history`; all earlier events are excluded from the candidates anyway (ours)."""
     sasrec: SasrecConfig = SasrecConfig()
     """The pre-ranker."""
+    log: LogConfig | None = None
+    """What a production ranker showed; of this table only k and history_cap are read besides (P2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +204,26 @@ def _slate(event: Event, top: np.ndarray, scores: np.ndarray, target: int, corpu
     )
 
 
-def main(run: Path, config: Config, seed: int) -> None:
-    corpus = Corpus.load(run / READS[0])
-    key = {**config.model_dump(), "seed": seed}
-    with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work, bar() as progress:
+def examine(log: pl.DataFrame, config: LogConfig, k: int) -> dict[str, Any]:
+    """How likely each of the first K places is looked at: as given, or estimated from the training days' swaps.
+
+    Slates without a click count too, so this reads the whole log. Propensities that cannot be known are None.
+    """
+    if config.propensities is not None:
+        return {"propensities": propensity.checked(config.propensities, k).tolist(), "source": "given"}
+    seen = log.filter((pl.col("time") < boundaries(log, config)[0]) & (pl.col("position") < k))
+    pairs = seen.select(pl.struct("user", "item").rank("dense")).to_series()
+    found = propensity.swaps(seen["position"].to_numpy(), pairs.to_numpy(), seen["gain"].to_numpy() > 0)
+    try:
+        theta_K = propensity.estimate(found, k, config.grid_columns)
+    except UserError as error:
+        return {"propensities": None, "source": str(error)}
+    return {"propensities": theta_K.tolist(), "source": f"estimated from {seen.height} rows"}
+
+
+def retrieve_all(corpus: Corpus, config: Config, seed: int, work: StageFolder) -> Retrieved:
+    """`make_slates` behind a progress bar; losses go to the metrics, the weights to sasrec/."""
+    with bar() as progress:
         task = progress.add_task("pre-rankers", total=config.folds + 1)
 
         def report(part: Part) -> None:
@@ -206,8 +233,31 @@ def main(run: Path, config: Config, seed: int) -> None:
             progress.advance(task)
 
         result = make_slates(corpus, config, seed, report, workers=cpu_count())
-        result.slates.save(work.path)
-        sasrec.save(result.model, work.path / "sasrec")
+    sasrec.save(result.model, work.path / "sasrec")
+    return result
+
+
+def read_all(corpus: Corpus, config: Config, log: LogConfig, work: StageFolder) -> Shown:
+    """The log's slates; what became of the others goes to the record, the propensities to examination.json."""
+    table = read_log(log.path, log.columns, corpus)
+    shown = slates_of(table, corpus, log, config.k, config.history_cap)
+    examined = examine(table, log, config.k)
+    write_json(work.path / "examination.json", examined)
+    work.counts |= {"log_digest": digest(log.path), **shown.counts, "propensities": examined["source"]}
+    return shown
+
+
+def main(run: Path, config: Config, seed: int) -> None:
+    corpus = Corpus.load(run / READS[0])
+    key = {**config.model_dump(), "seed": seed}
+    with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
+        if config.log is None:
+            result: Retrieved | Shown = retrieve_all(corpus, config, seed, work)
+        else:
+            result = read_all(corpus, config, config.log, work)
+        neighbours = remember(corpus)
+        neighbours.save(work.path)
+        Slates(slates=with_votes(result.slates.slates, neighbours, corpus.row, user_rows(corpus))).save(work.path)
         write_json(work.path / "events.json", result.n_events)
         for split in Split:
             work.counts[f"events_{split.value}"] = sum(result.n_events[split].values())

@@ -1,10 +1,11 @@
-"""Stage 5: the evidence teacher reasons about the training slates; kept and refused traces, each with its reason.
+"""Stage 5: a teacher reasons about the training slates; kept and refused traces, each with its reason.
 
-Its plain rankings of the validation and test slates are saved too, as the reference row of the table: how far
+The teacher is a program that weighs evidence, or a language model behind an OpenAI-compatible endpoint. The program's
+plain rankings of the validation and test slates are saved in either case, as the reference row of the table: how far
 statistics that the student never sees can go.
 
 Reads: 01_corpus, 04_slates. Writes: traces.jsonl, teacher_valid/ and teacher_test/ (rankings.parquet), summary.json.
-Source: P1 §3 and P2 §3 (rejection and targeted sampling); the teacher, a program, is ours.
+Source: P1 §3 and P2 §3 (a language model, rejection and targeted sampling); the program is ours.
 """
 
 from collections import Counter
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus, Rankings, Slates, Traces
 from gr2.record import stage_folder, write_json
+from gr2.teach import llm
+from gr2.teach.endpoint import OpenAIConfig
 from gr2.teach.evidence import HISTORY
 from gr2.teach.rationale import lexicon
 from gr2.teach.sampling import BUCKETS, bucket, draw, rank, rejection, targeted
@@ -32,6 +35,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    teacher: Literal["evidence", "openai"] = "evidence"
+    """The program, or a language model as [traces.openai] says (P1 §3).
+    Emphasis, temperature and folds are the program's."""
     strategy: Literal["rejection", "targeted"] = "rejection"
     """Whether the teacher must find the target or is shown it and explains it (P1 §3)."""
     attempts: int = Field(8, ge=1)
@@ -44,6 +50,14 @@ class Config(BaseModel):
     """Groups of users for cross-fitting the teacher's weights (ours)."""
     cited_history: int = Field(HISTORY, ge=1, le=HISTORY)
     """Newest history items that a thought may cite; no more than the prompt shows (ours)."""
+    openai: OpenAIConfig = OpenAIConfig()
+    """The endpoint, its prompt and its budget."""
+
+    @model_validator(mode="after")
+    def _openai_is_told_where(self) -> "Config":
+        if self.teacher == "openai" and not (self.openai.base_url and self.openai.model):
+            raise ValueError('teacher = "openai" needs base_url and model in [traces.openai]')
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +70,20 @@ class Taught:
     summary: dict[str, Any]
 
 
-def teach(corpus: Corpus, slates: Slates, config: Config, seed: int) -> Taught:
-    """Fit the teacher, sample its traces on training slates and rank the others. UserError without training slates."""
+def teach(corpus: Corpus, slates: Slates, config: Config, seed: int, tried: llm.Tried | None = None) -> Taught:
+    """Fit the program, sample its traces on training slates and rank the others. UserError without training slates.
+
+    The traces are instead those of a language model when there is what one has `tried`.
+    """
     opinions = opine(corpus, slates.slates, config.folds, seed)
     words = lexicon(corpus.items)
     training = opinions.of(Split.TRAIN)
     refusals = Counter[str]()
-    if config.strategy == "rejection":
-        tried = draw(training, config.attempts, config.emphasis, config.temperature, seed)
-        traces, refusals = rejection(words, training, tried, config.cited_history)
+    if tried:
+        traces, refusals = llm.traces_of(tried)
+    elif config.strategy == "rejection":
+        attempts = draw(training, config.attempts, config.emphasis, config.temperature, seed)
+        traces, refusals = rejection(words, training, attempts, config.cited_history)
     else:
         traces = targeted(words, training, config.cited_history)
     held_out = {split: opinions.of(split) for split in (Split.VALID, Split.TEST)}
@@ -76,8 +95,9 @@ def teach(corpus: Corpus, slates: Slates, config: Config, seed: int) -> Taught:
         },
         summary={
             "teacher": {split.value: first_place(part) for split, part in {Split.TRAIN: training, **held_out}.items()},
-            **kept_shares(training, traces),
+            **kept_shares(slates, traces),
             "refusals": dict(refusals.most_common()),
+            **({"bill": tried.bill} if tried else {}),
         },
     )
 
@@ -90,10 +110,10 @@ def first_place(opinions: Opinions) -> dict[str, float | None]:
     return {"n": n, "r_at_1": hits / n if n else None, "r_at_1_incoming": incoming / n if n else None}
 
 
-def kept_shares(opinions: Opinions, traces: Sequence[Trace]) -> dict[str, Any]:
+def kept_shares(slates: Slates, traces: Sequence[Trace]) -> dict[str, Any]:
     """Traces made and kept: of all, by incoming rank of the target, by kind of evidence and by attempt."""
     kept = [trace for trace in traces if trace.kept]
-    hard = {name: [t for s, t in zip(opinions.slates, traces, strict=True) if bucket(s) == name] for name in BUCKETS}
+    hard = {name: [t for t in traces if bucket(slates.by_id[t.slate_id]) == name] for name in BUCKETS}
     return {
         "n": len(traces),
         "kept": len(kept),
@@ -104,14 +124,29 @@ def kept_shares(opinions: Opinions, traces: Sequence[Trace]) -> dict[str, Any]:
     }
 
 
+def ask_llm(corpus: Corpus, slates: Slates, config: Config, seed: int) -> llm.Tried | None:
+    """What the language model has tried on training slates, if it is the teacher."""
+    if config.teacher != "openai":
+        return None
+    return llm.draw(
+        corpus,
+        slates.split(Split.TRAIN),
+        config.openai,
+        attempts=config.attempts,
+        target_shown=config.strategy == "targeted",
+        cited_history=config.cited_history,
+        seed=seed,
+    )
+
+
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, slates = Corpus.load(run / READS[0]), Slates.load(run / READS[1])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        taught = teach(corpus, slates, config, seed)
+        taught = teach(corpus, slates, config, seed, ask_llm(corpus, slates, config, seed))
         taught.traces.save(work.path)
         for rankings in taught.rankings.values():
             (work.path / rankings.ranker).mkdir(exist_ok=True)
             rankings.save(work.path / rankings.ranker)
         write_json(work.path / "summary.json", taught.summary)
-        work.counts |= {key: taught.summary[key] for key in ("n", "kept", "teacher")}
+        work.counts |= {key: taught.summary[key] for key in ("n", "kept", "teacher", "bill") if key in taught.summary}

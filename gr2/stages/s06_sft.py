@@ -1,13 +1,15 @@
 """Stage 6: supervised fine-tuning on the kept traces, reasoning and answer weighted apart.
 
-Every trace is learned in two ways: its thought and answer as text, and its ranking as an answer at once, scored in one
-forward pass after `<think></think>`, so that one model can be asked either way. Nothing of the prompt is learned.
+A trace is learned as text: its thought, the candidates that the thought arrives at, and the answer. Nothing of the
+prompt is learned. Beside it the model learns what to believe: the probability that each candidate comes first, read
+from the candidates' ids in one forward pass, at once (after `<think></think>`) and where a thought has given its
+reasons (after the arrow). So one model can be asked either way, and its thoughts arrive at what it believes.
 
 Reads: 01_corpus, 02_sids, 03_midtrain, 04_slates, 05_traces. Writes: a checkpoint, metrics.jsonl.
-Source: P1 §3, loss = -lambda_r sum log P(reasoning) - lambda_o sum log P(answer); the answer at once is ours.
+Source: P1 §3, loss = -lambda_r sum log P(reasoning) - lambda_o sum log P(answer); the beliefs are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,20 +17,20 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.errors import UserError
 from gr2.evaluate.metrics import recall_at_1
 from gr2.lm.batches import epoch_picks, pad_right
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import Budget
+from gr2.lm.generate import Budget, prompt_tokens
 from gr2.lm.loss import weighted_next_token
 from gr2.lm.onepass import candidate_logprobs
 from gr2.lm.rank import rank_by_writing, rank_in_one_pass, slate_tree
 from gr2.lm.train import FitConfig, fit
-from gr2.prompt.render import END, END_THINK, LABELS
+from gr2.prompt.render import END, END_THINK
 from gr2.record import StageFolder, stage_folder
-from gr2.rl.plackett_luce import rank_log_probs
 from gr2.teach.rationale import ARROW, written
 from gr2.types import Slate, Split, Trace
 
@@ -45,13 +47,11 @@ class Config(BaseModel):
     """Weight of a reasoning token, below lambda_answer (P1)."""
     lambda_answer: float = 1.0
     """Weight of an answer token (P1)."""
-    lambda_choice: float = 4.0
-    """Weight of a label where the choice is made: after the arrow of a thought, and first in the answer (ours)."""
     direct_share: float = Field(0.5, gt=0, lt=1)
-    """Share of each batch that is learned as an answer at once (ours)."""
+    """Share of each batch that is answered at once (ours)."""
     opinion_share: float = Field(0.8, ge=0, le=1)
-    """Share of the answer-at-once loss that follows the teacher's opinion on all slates, kept and refused alike; the
-    rest follows the kept rankings (ours: rejection alone drops the hardest slates)."""
+    """Share of a belief that is the teacher's opinion, where it has one; the rest is the candidate that was taken
+    (ours: rejection alone drops the hardest slates)."""
     fit: FitConfig
     """Training."""
     valid_slates: int = 256
@@ -63,8 +63,8 @@ class Rows:
     """The kept traces, ready to be learned as text; the lists have one length."""
 
     slates: list[Slate]
-    orders: Tensor
-    """(N, K) the traces' rankings."""
+    reasons: list[list[int]]
+    """Prompt and thought as far as the arrow, where the choice is made."""
     tokens: list[list[int]]
     """Prompt, thought and answer."""
     weights: list[list[float]]
@@ -75,15 +75,15 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
     """Render and tokenize. Raises UserError when a thought cites what the prompt does not show."""
     renderer = checkpoint.renderer
     of = [slates.by_id[t.slate_id] for t in traces]
-    pairs = list(zip(of, traces, strict=True))
-    labels = set(checkpoint.tokenizer.convert_tokens_to_ids(list(LABELS)))
+    parts = [t.thought.partition(f"{ARROW} ") for t in traces]
+    pairs = list(zip(of, parts, strict=True))
     try:
         encoded = [
             checkpoint.tokenizer(texts, add_special_tokens=False)["input_ids"]
             for texts in (
                 [renderer.prompt(s, think=True) for s in of],
-                [renderer.thought(s, t.thought.partition(ARROW)[0]) for s, t in pairs],
-                [renderer.thought(s, "".join(t.thought.partition(ARROW)[1:])) + END_THINK for s, t in pairs],
+                [renderer.thought(s, reasons + arrow) for s, (reasons, arrow, _) in pairs],
+                [renderer.thought(s, choice) + END_THINK for s, (_, _, choice) in pairs],
                 [renderer.answer(written(t.order)) + END for t in traces],
             )
         ]
@@ -92,17 +92,16 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
             "05_traces: a thought cites history that the prompt does not show; "
             f"lower [traces] cited_history to {renderer.history}, [midtrain] history"
         ) from None
+    whole = list(zip(*encoded, strict=True))
     return Rows(
         slates=of,
-        orders=torch.tensor([t.order for t in traces]),
-        tokens=[list(chain(*parts)) for parts in zip(*encoded, strict=True)],
+        reasons=[prompt + reasons for prompt, reasons, _, _ in whole],
+        tokens=[list(chain(*parts)) for parts in whole],
         weights=[
             [0.0] * len(prompt)
             + [config.lambda_reasoning] * len(reasons)
-            + [config.lambda_choice if token in labels else config.lambda_reasoning for token in choice]
-            + [config.lambda_choice]
-            + [config.lambda_answer] * (len(answer) - 1)
-            for prompt, reasons, choice, answer in zip(*encoded, strict=True)
+            + [config.lambda_answer] * (len(choice) + len(answer))
+            for prompt, reasons, choice, answer in whole
         ],
     )
 
@@ -114,19 +113,20 @@ def thinking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int]) -> T
     return weighted_next_token(checkpoint.model, tokens, weights)
 
 
-def ranking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], config: Config) -> Tensor:
-    """-log P of the traces' rankings under the one-pass Plackett-Luce policy, in nats a weighted rank (ours)."""
-    scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, [rows.slates[i] for i in picks]))
-    terms_BK = rank_log_probs(scores_BK, rows.orders[list(picks)][:, None])[:, 0]
-    weights_K = torch.full((terms_BK.shape[1],), config.lambda_answer)
-    weights_K[0] = config.lambda_choice
-    return -(terms_BK * weights_K).sum(-1).mean() / weights_K.sum()
+def beliefs(slates: Sequence[Slate], opinions: Mapping[str, Tensor], share: float) -> Tensor:
+    """(B, K) the probability that each candidate comes first: `share` of it the teacher's, the rest what was taken."""
+    taken = one_hot(torch.tensor([s.target for s in slates]), len(slates[0].candidates)).float()
+    return torch.stack(
+        [share * opinions.get(s.slate_id, t) + (1 - share) * t for s, t in zip(slates, taken, strict=True)]
+    )
 
 
-def opinion_loss(checkpoint: Checkpoint, slates: Sequence[Slate], opinions_BK: Tensor) -> Tensor:
-    """Cross-entropy of who comes first, in nats a slate, against the teacher's probabilities (ours)."""
-    logp_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, slates)).log_softmax(-1)
-    return -(opinions_BK * logp_BK).sum(-1).mean()
+def belief_loss(
+    checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate], beliefs_BK: Tensor
+) -> Tensor:
+    """Cross-entropy of who comes first, in nats a slate, when the candidates' ids follow `prompts` (ours)."""
+    logp_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, prompts, slates)).log_softmax(-1)
+    return -(beliefs_BK.to(logp_BK.device) * logp_BK).sum(-1).mean()
 
 
 def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, seed: int, work: StageFolder) -> None:
@@ -135,22 +135,20 @@ def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, 
     if not kept:
         raise UserError("05_traces: no trace was kept; raise [traces] attempts")
     rows = make_rows(checkpoint, slates, kept, config)
-    opined = [t for t in traces.traces if t.opinion]
-    judged = [slates.by_id[t.slate_id] for t in opined]
-    opinions = torch.tensor([t.opinion for t in opined])
-    share = config.opinion_share if opined else 0.0
+    train = slates.split(Split.TRAIN)
+    opinions = {t.slate_id: torch.tensor(t.opinion) for t in traces.traces if t.opinion}
+    n_direct = round(config.fit.batch_size * config.direct_share)
 
     def loss_of(step: int) -> Tensor:
-        n_direct = round(config.fit.batch_size * config.direct_share)
-        n_opinion = round(n_direct * share)
-        loss = thinking_loss(checkpoint, rows, epoch_picks(len(kept), config.fit.batch_size - n_direct, step, seed))
-        if n_opinion < n_direct:
-            picks = epoch_picks(len(kept), n_direct - n_opinion, step, seed + 1)
-            loss = loss + (1 - share) * ranking_loss(checkpoint, rows, picks, config)
-        if n_opinion:
-            picks = epoch_picks(len(judged), n_opinion, step, seed + 2)
-            loss = loss + share * opinion_loss(checkpoint, [judged[i] for i in picks], opinions[picks])
-        return loss
+        picks = epoch_picks(len(kept), config.fit.batch_size - n_direct, step, seed)
+        reasoned = [rows.slates[i] for i in picks]
+        asked = [train[i] for i in epoch_picks(len(train), n_direct, step, seed + 1)]
+        told = [beliefs(of, opinions, config.opinion_share) for of in (reasoned, asked)]
+        return (
+            thinking_loss(checkpoint, rows, picks)
+            + belief_loss(checkpoint, [rows.reasons[i] for i in picks], reasoned, told[0])
+            + belief_loss(checkpoint, prompt_tokens(checkpoint, asked, think=False), asked, told[1])
+        )
 
     valid = slates.split(Split.VALID)[: config.valid_slates]
     fit(

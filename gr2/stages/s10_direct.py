@@ -23,7 +23,7 @@ from gr2.evaluate.metrics import recall_at_1
 from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.onepass import candidate_logprobs
-from gr2.lm.rank import rank_in_one_pass, slate_tree
+from gr2.lm.rank import direct_tree, rank_in_one_pass
 from gr2.lm.train import FitConfig, fit
 from gr2.record import StageFolder, stage_folder
 from gr2.reward.batched import ndcg_unless_echo
@@ -64,7 +64,7 @@ def direct(
         return [train[i] for i in epoch_picks(len(train), config.fit.batch_size, step, seed)]
 
     def loss_of(batch: list[Slate]) -> Tensor:
-        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, batch))
+        scores_BK = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, batch))
         loss, reward = policy_loss(scores_BK, torch.tensor([s.gains for s in batch]), config.rollouts)
         rewards.append(reward)
         known = [i for i, s in enumerate(batch) if s.slate_id in opinions]

@@ -1,9 +1,10 @@
 """Stage 11: everything that serving needs, frozen together in one folder that can be copied to another machine.
 
-Both models (thinking and direct), the catalogue, the ids and bundle.json. Loading checks digests, so that a bundle
-whose parts were swapped is refused.
+Both models (thinking and direct), the catalogue, the ids, the neighbours and bundle.json. Loading checks digests, so
+that a bundle whose parts were swapped is refused.
 
-Reads: 01_corpus, 02_sids, 04_slates, 08_rl, 10_direct. Writes: thinking/, direct/, corpus/, sids/, bundle.json.
+Reads: 01_corpus, 02_sids, 04_slates, 08_rl, 10_direct. Writes: thinking/, direct/, corpus/, sids/,
+neighbours.safetensors, bundle.json.
 Source: DESIGN §2 (ours).
 """
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.checkpoint import Checkpoint
 from gr2.record import stage_folder
+from gr2.retrieve.neighbours import Neighbours
 from gr2.retrieve.popularity import popularity
 from gr2.serve.ranker import Bundle
 
@@ -39,13 +41,14 @@ def main(run: Path, config: Config, seed: int) -> None:
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         bundle = Bundle(
             name=run.name,
-            # The bundle serves the catalogue; nobody's history leaves the run folder.
+            # Timelines leave the run folder as the neighbours' numbers only, without users, times or held-out events.
             corpus=replace(corpus, timelines=()),
             ids=ids,
             thinking=Checkpoint.load(run / "08_rl", corpus, ids),
             direct=Checkpoint.load(run / "10_direct", corpus, ids),
             k=max(len(s.candidates) for s in slates.slates),
             popular=tuple(corpus.items[i].item_id for i in popular),
+            neighbours=Neighbours.load(run / READS[2]),
         )
         bundle.save(work.path)
         work.counts["items"] = len(corpus.items)

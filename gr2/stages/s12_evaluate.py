@@ -3,8 +3,8 @@
 The best legacy re-ranker is named by the validation slates, before a test slate is looked at. GR2 appears in its
 stages (after SFT, after RL thinking, direct), so that one sees what each adds, on validation too (valid.json).
 
-Reads: all stages before it. Writes: <ranker>/rankings.parquet,
-summary.json, valid.json, free_answers.json, report.html. Source: P1's protocol and DESIGN §5.
+Reads: all stages before it. Writes: <ranker>/rankings.parquet, <ranker>/shuffled/rankings.parquet,
+summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P1's protocol and DESIGN §5.
 """
 
 from collections import Counter
@@ -13,16 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
 from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
-from gr2.baselines import lambdamart
+from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.features import Knowledge
-from gr2.baselines.simple import rank_incoming, rank_popular
+from gr2.baselines.simple import rank_by_votes, rank_covisited, rank_incoming, rank_popular
+from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.metrics import per_slate
-from gr2.evaluate.probes import probes, shuffle_agreement
 from gr2.evaluate.report import write_report
+from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import INCOMING, evaluate
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
@@ -45,18 +46,25 @@ class Config(BaseModel):
 
     free_answers: int = 512
     """Test slates whose answers are also written without constraint, to count the valid ones (ours)."""
+    shuffled: int = Field(256, ge=1)
+    """Test slates that every GR2 ranker is also asked with the candidates in a random order (ours)."""
 
 
-def legacy_rankers(
-    train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int
-) -> dict[str, Ranker]:
-    """Incoming order, popularity and LambdaMART, the last tuned on validation slates."""
-    trees = lambdamart.fit(train, valid, knowledge, seed)
+def legacy_rankers(knowledge: Knowledge, tuned: Mapping[str, Tuned]) -> dict[str, Ranker]:
+    """Incoming order, three rankers that learn nothing, and the tuned ones."""
     return {
         INCOMING: rank_incoming,
         "popularity": lambda slates: rank_popular(slates, knowledge.corpus),
-        "lambdamart": lambda slates: lambdamart.rank(trees, slates),
+        "covisitation": lambda slates: rank_covisited(slates, knowledge),
+        "neighbours": rank_by_votes,
+        **{name: one.rank for name, one in tuned.items()},
     }
+
+
+def tuned_rankers(train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int) -> dict[str, Tuned]:
+    """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates."""
+    parts = Parts.of(train, valid, knowledge, seed)
+    return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
 
 
 def gr2_rankers(midtrained: Checkpoint, tuned: Checkpoint, bundle: Bundle) -> dict[str, Ranker]:
@@ -87,14 +95,12 @@ def best_on_validation(slates: Sequence[Slate], rankings: Mapping[str, Sequence[
     return max(names, key=value)
 
 
-def shuffle_probe(ranker: Ranker, slates: Sequence[Slate], rankings: Sequence[Ranking], seed: int) -> dict[str, float]:
-    """How often the ranker says the same when the candidates are shown in a random order."""
+def ask_shuffled(ranker: Ranker, slates: Sequence[Slate], seed: int) -> list[Ranking]:
+    """What the ranker says when the candidates are shown in a random order, named by their stored positions."""
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(s.candidates)).tolist() for s in slates]
     answers = ranker([shown_as(s, order) for s, order in zip(slates, orders, strict=True)])
-    back = [replace(r, order=tuple(o[c] for c in r.order)) for r, o in zip(answers, orders, strict=True)]
-    agreement = shuffle_agreement(rankings, back)
-    return {f"shuffle_{name}": value for name, value in agreement.items()}
+    return [replace(r, order=tuple(o[c] for c in r.order)) for r, o in zip(answers, orders, strict=True)]
 
 
 def shown_as(slate: Slate, order: Sequence[int]) -> Slate:
@@ -104,6 +110,7 @@ def shown_as(slate: Slate, order: Sequence[int]) -> Slate:
         candidates=tuple(slate.candidates[c] for c in order),
         scores=tuple(slate.scores[c] for c in order),
         gains=tuple(slate.gains[c] for c in order),
+        votes=tuple(slate.votes[c] for c in order if slate.votes),
     )
 
 
@@ -112,6 +119,11 @@ def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) ->
     rankings = rank_by_writing(checkpoint, slates, constrained=False, budget=Budget(), label=label)
     counts = Counter(r.status.value for r in rankings)
     return {"n": len(rankings), "valid_share": counts["valid"] / len(rankings), "statuses": dict(counts)}
+
+
+def save_rankings(folder: Path, name: str, rankings: Sequence[Ranking]) -> None:
+    folder.mkdir(exist_ok=True)
+    Rankings(ranker=name, rankings=tuple(rankings)).save(folder)
 
 
 def main(run: Path, config: Config, seed: int) -> None:
@@ -124,21 +136,23 @@ def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
+        tuning = tuned_rankers(train, valid, knowledge, seed)
+        legacy = legacy_rankers(knowledge, tuning)
         gr2 = gr2_rankers(midtrained, tuned, bundle)
-        rankers = legacy_rankers(train, valid, knowledge, seed) | gr2
-        on_valid = {name: ranker(valid) for name, ranker in rankers.items()}
-        on_test = {name: ranker(test) for name, ranker in rankers.items()}
+        on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
+        on_test = {name: ranker(test) for name, ranker in (legacy | gr2).items()}
+        shuffled = {name: ask_shuffled(ranker, test[: config.shuffled], seed) for name, ranker in gr2.items()}
         for split, rankings in (("valid", on_valid), ("test", on_test)):
             rankings["teacher"] = list(Rankings.load(run / "05_traces" / f"teacher_{split}").rankings)
-        best = best_on_validation(valid, on_valid, ("popularity", "lambdamart"))
+        best = best_on_validation(valid, on_valid, [name for name in legacy if name != INCOMING])
         for name, answers in on_test.items():
-            (work.path / name).mkdir(exist_ok=True)
-            Rankings(ranker=name, rankings=tuple(answers)).save(work.path / name)
-        events = read_json(run / "04_slates" / "events.json")
-        shown = {n: probes(r) for n, r in on_test.items()}
-        for name in ("gr2_thinking", "gr2_direct"):
-            shown[name] |= shuffle_probe(gr2[name], test, on_test[name], seed)
-        replace(evaluate(test, events["test"], on_test, best, seed), probes=shown).save(work.path)
+            save_rankings(work.path / name, name, answers)
+        for name, answers in shuffled.items():
+            save_rankings(work.path / name / "shuffled", name, answers)
+        events = read_json(run / "04_slates" / "events.json")["test"]
+        described = held_out(corpus, Split.TEST)
+        evaluate(test, events, on_test, best, seed, held_out=described, shuffled=shuffled).save(work.path)
+        write_json(work.path / "tuning.json", {name: one.record() for name, one in tuning.items()})
         write_json(
             work.path / "valid.json",
             {n: {m: float(v.mean()) for m, v in per_slate(valid, r).items()} for n, r in on_valid.items()},

@@ -4,17 +4,17 @@ Seven kinds of evidence, each a few features of every candidate: co-visits (othe
 other, and viewers alike), genre and era (of the user's recent history), series, brand, popularity (of all time and
 of late) and the incoming order. The counts are those of `visits`: training events of everybody but the slate's user.
 
-Shapes: S slates, K candidates, H history events, F features, M viewers alike.
+Shapes: S slates, K candidates, H history events, F features.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from gr2.artifacts import Corpus
 from gr2.progress import track
+from gr2.retrieve.neighbours import FADING, RECENT, votes
 from gr2.teach import visits as visiting
 from gr2.teach.rows import Rows
 from gr2.teach.series import series_of
@@ -43,17 +43,9 @@ KINDS = tuple(dict.fromkeys(kind for _, kind in FEATURES))
 CHUNK = 256
 HISTORY = 30
 """Newest history events that are looked at."""
-FADING = 0.85
-"""Weight of a history event relative to the one after it."""
-RECENT = 10
-"""Newest history events that make the recent past."""
 SHRINK = 5.0
 """Viewers added below a share, so that one rare film seen once is no certainty."""
 DAY = 86_400
-ALIKE = 200
-"""Viewers alike that are asked about a slate."""
-NEARBY = 10.0
-"""Places between two films of a viewer at which their nearness has halved."""
 ERA = 5.0
 """Years at which likeness in time has fallen to 1/e."""
 
@@ -143,33 +135,10 @@ def _covisits(visits: Visits, rows: Rows) -> tuple[list[np.ndarray], np.ndarray]
 
 
 def _alike(visits: Visits, rows: Rows) -> np.ndarray:
-    """Have the viewers most like this one seen the candidate near what this one has just seen?"""
-    viewers, weights = _viewers(visits, rows)
-    history = np.maximum(rows.history[:, :RECENT], 0)
+    """Have the viewers most like this one seen the candidate near what this one has just seen, and more than others?"""
+    counted = votes(visits.neighbours, visits.has, rows.users, rows.history, rows.candidates)
     candidates = np.maximum(rows.candidates, 0)
-    seen = visits.place(viewers[:, :, None], candidates[:, None, :]).astype(np.float32)
-    past = visits.place(viewers[:, :, None], history[:, None, :]).astype(np.float32)
-    past[(past < 0) | (rows.history[:, None, :RECENT] < 0)] = np.inf
-    near = np.zeros_like(seen)
-    for age in range(history.shape[1]):
-        near += FADING**age / (1 + np.abs(seen - past[:, :, age, None]) / NEARBY)
-    near *= seen >= 0
-    votes = np.einsum("smk,sm->sk", near**3, weights)
-    return np.log(votes / (visits.others_with(rows.users[:, None], candidates) + SHRINK) + 1e-4)
-
-
-def _viewers(visits: Visits, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """(S, M) the other users who share most of the recent past, and what each one's word weighs."""
-    slate, age = np.nonzero(rows.history >= 0)
-    fading = (FADING**age).astype(np.float32)
-    recent = csr_matrix((fading, (slate, rows.history[slate, age])), shape=(len(rows.users), visits.has.shape[1]))
-    breadth = np.sqrt(np.diff(visits.has.indptr) + 20.0)
-    shared = (recent @ visits.has.T).toarray() / np.sqrt(breadth)
-    known = np.flatnonzero(rows.users >= 0)
-    shared[known, rows.users[known]] = 0
-    wanted = min(ALIKE, shared.shape[1])
-    viewers = np.argpartition(-shared, wanted - 1, axis=1)[:, :wanted]
-    return viewers, (np.take_along_axis(shared, viewers, axis=1) > 0) / breadth[viewers]
+    return np.log(counted / (visits.others_with(rows.users[:, None], candidates) + SHRINK) + 1e-4)
 
 
 def _content(evidence: Evidence, rows: Rows) -> list[np.ndarray]:

@@ -1,10 +1,11 @@
 """The evidence teacher's words: three steps on one line, in a small closed vocabulary, citing ids. (P1 §3; words ours)
 
-    likes drama crime 1990s ; next thriller 1980s ; co-visits [h1] [h4] -> [c3] ; also [c1] [c7]
+    likes drama crime 1990s ; next thriller 1980s ; co-visits [h1] [h4] -> [c3]
 
-Broad pattern of the recent history; what comes next; the candidate, with the history that speaks for it. `[h1]` is
-the newest history item, `[c1]` the first candidate in incoming order. The first step is a function of the history
-alone and the others follow the teacher's own choice, so that a student can foresee each from what it sees and has said.
+Broad pattern of the recent history; what comes next; the candidate it leads to, with the history that speaks for it.
+`[h1]` is the newest history item, `[c1]` the first candidate in incoming order. The first step is a function of the
+history alone and the others follow the teacher's own choice, so that a student can foresee each from what it sees and
+has said.
 """
 
 import re
@@ -21,8 +22,8 @@ from gr2.types import Item
 
 CITED = 2
 """History items cited at most."""
-NAMED = 3
-"""Candidates named at most, best first: the top of the answer is settled in the thought."""
+NAMED = 1
+"""Candidates that a thought arrives at, best first. A small model that has to name more repeats one (docs/log.md)."""
 ARROW = "->"
 """What stands between the reasons and the candidates they lead to."""
 
@@ -69,7 +70,7 @@ def lexicon(items: Sequence[Item]) -> Lexicon:
 def phrases(words: Lexicon) -> list[str]:
     """Every word of the teacher, for a tokenizer that is to write them as single tokens."""
     decades = sorted({decade for decade in words.decades if decade})
-    return [f" likes {w} ; next {w} ; {kind} {ARROW} ; also" for w in (*words.genres, *decades) for kind in KINDS]
+    return [f" likes {w} ; next {w} ; {kind} {ARROW} " for w in (*words.genres, *decades) for kind in KINDS]
 
 
 def written(order: Sequence[int]) -> list[int]:
@@ -100,10 +101,14 @@ def explain(
     steps = [
         _line("likes", *_taste(words, history[:RECENT])),
         _line("next", words.genres[genre] if genre is not None else "", words.decades[pick]),
-        _line(KINDS[kind], *(f"[h{age + 1}]" for age in sorted(cited)), f"{ARROW} [c{order[0] + 1}]"),
-        _line("also", *(f"[c{other + 1}]" for other in order[1:NAMED])),
+        _line(KINDS[kind], *(f"[h{age + 1}]" for age in sorted(cited)), choice(order)),
     ]
     return Rationale(text=" ; ".join(step for step in steps if " " in step), evidence=KINDS[kind])
+
+
+def choice(order: Sequence[int]) -> str:
+    """What a thought leads to: `-> [c3]`."""
+    return f"{ARROW} {''.join(f'[c{candidate + 1}]' for candidate in order[:NAMED])}"
 
 
 def _taste(words: Lexicon, recent: Sequence[int]) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
 from gr2.artifacts import Corpus
+from gr2.retrieve.neighbours import Neighbours
 from gr2.types import Split, Timeline
 
 WINDOWS = (1, 3, 10)
@@ -28,10 +29,8 @@ class Visits:
     """First training events of all users, and counts of pairs."""
 
     user_row: dict[str, int]
-    keys: np.ndarray
-    """(E,) int64 `user * N + item`, rising."""
-    places: np.ndarray
-    """(E,) which of the user's distinct items it was, from 0."""
+    neighbours: Neighbours
+    """The (E,) first events themselves, in order of user and item."""
     times: np.ndarray
     """(E,) seconds since `origin`."""
     origin: int
@@ -48,7 +47,7 @@ class Visits:
 
     def place(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """The place of the item in the user's timeline; -1 where it has none."""
-        return self._own(self.places, users, items)
+        return self.neighbours.place(users, items)
 
     def others_with(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Other users with the item."""
@@ -69,13 +68,14 @@ class Visits:
         """Other users whose first event with the item lies in [start, stop) seconds."""
         start, stop = (np.clip(t - self.origin, 0, SPAN - 1) for t in (start, stop))
         n = np.searchsorted(self.clock, items * SPAN + stop) - np.searchsorted(self.clock, items * SPAN + start)
-        own = self._own(self.times, users, items)
+        own = self._first_time(users, items)
         return n - ((own >= start) & (own < stop))
 
-    def _own(self, values: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        key = users * len(self.popularity) + items
-        at = np.minimum(np.searchsorted(self.keys, key), len(self.keys) - 1)
-        return np.where((self.keys[at] == key) & (users >= 0), values[at], -1)
+    def _first_time(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        keys = self.neighbours.keys
+        key = users * self.neighbours.n_items + items
+        at = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        return np.where((keys[at] == key) & (users >= 0), self.times[at], -1)
 
 
 def count(corpus: Corpus) -> Visits:
@@ -93,8 +93,9 @@ def count(corpus: Corpus) -> Visits:
     together.sort_indices()  # else every look-up scans a whole row
     return Visits(
         user_row={t.user_id: row for row, t in enumerate(corpus.timelines)},
-        keys=key[order],
-        places=_join(range(len(f)) for f in firsts)[order],
+        neighbours=Neighbours(
+            n_items=n, n_users=users, keys=key[order], places=_join(range(len(f)) for f in firsts)[order]
+        ),
         times=time[order],
         origin=origin,
         clock=np.sort(item * SPAN + time),

@@ -10,6 +10,7 @@ from gr2.errors import UserError
 from gr2.evaluate.headline import best_mode, caveat, headline, p_text
 from gr2.evaluate.markdown import MARKER, fill, markdown
 from gr2.evaluate.report import series_of, write_report
+from gr2.evaluate.slices import HeldOut
 from gr2.evaluate.table import evaluate
 from gr2.record import stage_folder, write_json
 from gr2.types import AnswerStatus, Item, Ranking, Slate, Split, Timeline
@@ -58,6 +59,13 @@ def make_slates(n=30):
 SLATES = make_slates()
 
 
+EVENTS = [
+    HeldOut(slate_id=f"u{i}:{at}", user_id=f"u{i}", history=i, popularity=i)
+    for i in range(len(SLATES))
+    for at in (5, 6)
+]
+
+
 def oracle(slate):
     order = sorted(range(K), key=lambda c: -slate.gains[c])
     return Ranking(
@@ -92,7 +100,7 @@ def make_run(run, gr2):
         work.metric(phase="sft_valid", step=500, r1_thinking=0.2, r1_direct=0.1)
     evaluation = run / "12_evaluate.partial"
     evaluation.mkdir()
-    scores = evaluate(SLATES, {s.user_id: 2 for s in SLATES}, answers, "lambdamart")
+    scores = evaluate(SLATES, {s.user_id: 2 for s in SLATES}, answers, "lambdamart", held_out=EVENTS)
     scores.save(evaluation)
     for name, rankings in answers.items():
         (evaluation / name).mkdir()
@@ -104,6 +112,10 @@ def make_run(run, gr2):
 def page(tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "a<i>b"
     out = make_run(run, {"gr2_thinking": oracle, "gr2_direct": anti})
+    rows = [{"table": "ablation", "mode": "gr2_thinking", "metric": "R@1", "component": "ids<b>"}]
+    effects = {"ours": -0.1, "low": -0.2, "high": 0.1}
+    (run.parent / "a<i>b-ablate").mkdir()
+    write_json(run.parent / "a<i>b-ablate" / "ablation.json", {"rows": [rows[0] | effects]})
     write_report(run, out)
     return out.read_text(encoding="utf-8")
 
@@ -148,7 +160,10 @@ def test_the_page_has_every_part(page):
     assert re.findall("<h2>(.*?)</h2>", page) == [
         "When the target is in the slate",
         "End to end",
+        "Slices",
+        "Probes",
         "Where the answers come from",
+        "Ablation",
         "Semantic ids",
         "Training",
         "Ten slates",
@@ -159,7 +174,7 @@ def test_the_page_has_every_part(page):
     assert "30 test slates" in page
     assert "All 60 held-out events" in page
     for name in ("incoming", "lambdamart", "gr2 thinking", "gr2 direct"):
-        assert page.count(f"<th>{name}") == 2
+        assert page.count(f'<tr class="{"gr2" * name.startswith("gr2")}"><th>{name}') == 3  # both tables and the probes
     assert all(f"published: {gain}" in page for gain in ("+18.7%", "+7.1%", "+9.6%"))
 
 
@@ -168,13 +183,43 @@ def test_values_stand_in_the_table(page):
     assert "<b>0.500</b>" in page  # the oracle end to end: 30 hits in 60 events
 
 
+def test_every_slice_of_every_metric_is_there(page):
+    assert re.findall("<summary>(.*?)</summary>", page) == ["R@1", "R@3", "R@5", "N@3", "N@5", "MRR"]
+    for name in ("cold: fewer than 10", "10 or more", "2 to 3", "up to 9"):
+        assert f"<th>{name}</th>" in page
+    # all 60 events by history: 20 in the first third, of which 10 have a slate
+    assert page.count("<th>up to 9</th><td>10</td>") == page.count("<th>up to 9</th><td>20</td>") == 2 * 6
+
+
+def test_the_p_values_are_corrected(page):
+    # 18 tests against the incoming order, the smallest p of which is the oracle's 2 / 2^n
+    assert "After Holm&#x27;s correction over the table: p &lt; .001 against the incoming order" in page
+
+
+def test_what_was_wrong_with_answers_is_said_at_the_top(tmp_path):
+    def unanswered(slate):
+        return Ranking(slate_id=slate.slate_id, order=tuple(range(K)), status=AnswerStatus.UNANSWERED)
+
+    out = make_run(tmp_path / "run", {"gr2_direct": unanswered})
+    write_report(tmp_path / "run", out)
+    text = out.read_text()
+    sentence = "gr2 direct: 30 unanswered of 30 answers were no ranking; the incoming order counts in their place."
+    assert text.index(sentence) < text.index("<h2>")
+    assert '<small class="wrap">30 unanswered</small>' in text
+
+
 def test_an_evaluation_alone_makes_a_page(tmp_path):
     out = make_run(tmp_path / "whole", {"gr2_direct": echo})
     (tmp_path / "bare" / "12_evaluate").mkdir(parents=True)
     alone = tmp_path / "bare" / "12_evaluate" / "report.html"
     (alone.parent / "summary.json").write_bytes((out.parent / "summary.json").read_bytes())
     write_report(tmp_path / "bare", alone)
-    assert re.findall("<h2>(.*?)</h2>", alone.read_text()) == ["When the target is in the slate", "End to end"]
+    assert re.findall("<h2>(.*?)</h2>", alone.read_text()) == [
+        "When the target is in the slate",
+        "End to end",
+        "Slices",
+        "Probes",
+    ]
 
 
 def test_the_page_is_the_same_twice(tmp_path):

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gr2.evaluate.significance import bootstrap_means, holm, interval, mcnemar, paired_bootstrap
+from gr2.evaluate import significance
+from gr2.evaluate.significance import Draws, bootstrap_means, certain_share, holm, interval, mcnemar, paired_bootstrap
 
 
 def test_mcnemar_by_hand() -> None:
@@ -51,6 +52,43 @@ def test_columns_share_their_draws() -> None:
     values = np.random.default_rng(3).random(30)
     means = bootstrap_means(np.stack([values, values + 1], axis=1), [f"u{i % 7}" for i in range(30)])
     np.testing.assert_allclose(means[:, 1] - means[:, 0], 1)
+
+
+def test_a_miss_is_a_zero() -> None:
+    values, users, missed = np.array([1.0, 0.5, 0.25]), ["a", "b", "b"], ["b", "c"]
+    draws = Draws.of(users + missed)
+    without = draws.means([np.append(values, [0, 0])], users + missed)
+    np.testing.assert_array_equal(draws.means([values], users, missed), without)
+
+
+def test_a_part_of_the_users_shares_the_draws_of_all() -> None:
+    draws = Draws.of(["a", "b", "c"])
+    times_a, times_b, _ = draws.times_DG.T.astype(float)
+    with np.errstate(invalid="ignore"):
+        expected = (times_a * 1 + times_b * 4) / (times_a + 2 * times_b)
+    means = draws.means([np.array([1.0, 1.0, 3.0])], ["a", "b", "b"])[:, 0]
+    np.testing.assert_allclose(means, expected)
+    assert np.isnan(means).mean() == pytest.approx((1 / 3) ** 3, abs=0.01)
+    assert interval(means) == (1, 2)
+
+
+def test_many_users_are_drawn_by_groups_of_the_same_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(4).random(900)
+    users = [f"u{i}" for i in range(900)]
+    low, high = interval(bootstrap_means(values[:, None], users)[:, 0])
+    monkeypatch.setattr(significance, "GROUPS", 300)
+    assert Draws.of(users).times_DG.shape[1] == 300
+    assert sorted(np.bincount(list(Draws.of(users).group_of.values()))) == [3] * 300
+    by_groups = interval(bootstrap_means(values[:, None], users)[:, 0])
+    assert by_groups[1] - by_groups[0] == pytest.approx(high - low, rel=0.12)  # 1 / sqrt(2 * 300) = 4 %, three times
+
+
+def test_none_of_ten_is_not_certain() -> None:
+    # Wilson's upper bound of 0 of n is z^2 / (n + z^2)
+    z2 = 1.959964**2
+    assert certain_share(np.zeros(10)) == pytest.approx((0, z2 / (10 + z2)), abs=1e-6)
+    assert certain_share(np.ones(10)) == pytest.approx((10 / (10 + z2), 1), abs=1e-6)
+    assert certain_share(np.array([0.0, 1.0])) is None
 
 
 def test_holm_by_hand() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gr2.artifacts import Corpus
 from gr2.lm.alignment import AlignmentTasks, Mix, Row, sentence
-from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, THINK
+from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
 from gr2.types import Split, Timeline
 
 CHECKPOINT = shop.checkpoint()
@@ -62,7 +62,8 @@ def slate_parts(row: Row) -> tuple[list[str], list[str], list[str], list[str]]:
     words = read(row.tokens)
     opens, thinks = words.index(CANDIDATES), words.index(THINK)
     listed = words[opens + 1 : thinks]
-    return words[1:opens], listed[::2], listed[1::2], words[thinks + 1 :]
+    assert listed.pop() == NEIGHBOURS  # who are not asked about made-up slates
+    return words[1:opens], listed[1::2], listed[::2], words[thinks + 1 :]
 
 
 def target_of(rest: list[str]) -> str:
@@ -93,8 +94,8 @@ def test_slate_by_hand(rng):
     assert len(set(candidates)) == shop.K
     assert not set(candidates) & set(history)
     named, answer = rest[: rest.index(END_THINK)], rest[rest.index(END_THINK) + 1 :]
-    if named:  # label and id of the target, and of others perhaps, and then all labels in that order
-        cited = list(zip(named[::2], named[1::2], strict=True))
+    if named:  # id and label of the target, and of others perhaps, and then all labels in that order
+        cited = list(zip(named[1::2], named[::2], strict=True))
         assert cited[0] == (LABELS[candidates.index(LAST)], LAST)
         assert set(cited) <= set(zip(labels, candidates, strict=True))
         assert answer[: len(cited)] == [label for label, _ in cited]

@@ -8,7 +8,7 @@ from gr2.lm.checkpoint import assemble
 from gr2.lm.generate import prompt_tokens
 from gr2.lm.nano import new_model, train_tokenizer
 from gr2.lm.onepass import candidate_logprobs, tree_batch
-from gr2.lm.rank import rank_in_one_pass, slate_tree
+from gr2.lm.rank import direct_tree, rank_in_one_pass
 from gr2.lm.vocabulary import grow
 from gr2.types import Split
 
@@ -31,7 +31,7 @@ def test_equals_teacher_forcing(make):
         type(s)(**{f: getattr(s, f) for f in s.__slots__} | {"history": s.history[: 1 + i % 3]})
         for i, s in enumerate(slates)
     ]
-    scores = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, slates))
+    scores = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, slates))
     for b, slate in enumerate(slates):
         (prompt,) = prompt_tokens(checkpoint, [slate], think=False)
         for c, spelled in enumerate(checkpoint.id_tokens.of(slate.candidates).tolist()):
@@ -53,6 +53,6 @@ def test_rankings_follow_the_scores():
     checkpoint = shop.checkpoint()
     slates = shop.slates(3, Split.TEST)
     with torch.inference_mode():
-        scores = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, slates))
+        scores = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, slates))
     for ranking, row in zip(rank_in_one_pass(checkpoint, slates, batch_size=2, label="x"), scores, strict=True):
         assert list(ranking.order) == sorted(range(shop.K), key=lambda c, row=row: -row[c].item())

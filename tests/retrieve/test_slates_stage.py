@@ -3,14 +3,18 @@
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from gr2.artifacts import Corpus, Slates
+from gr2.config import read_config, write_config
+from gr2.corpus.logged import LogConfig
 from gr2.errors import UserError
 from gr2.record import digest_folder, read_json, write_json
 from gr2.retrieve import sasrec
 from gr2.retrieve.folds import user_folds
+from gr2.retrieve.neighbours import Neighbours, user_rows, with_votes
 from gr2.retrieve.popularity import popularity
 from gr2.retrieve.sasrec import SasrecConfig
 from gr2.stages import s04_slates
@@ -141,8 +145,78 @@ def test_main_writes_the_stage(tmp_path, made: Retrieved) -> None:
     write_json(folder / "record.json", {"digest": digest_folder(folder)})
     s04_slates.main(tmp_path, TINY, seed=0)
     written = tmp_path / "04_slates"
-    assert Slates.load(written) == made.slates
+    corpus = shop()
+    neighbours = Neighbours.load(written)
+    asked = with_votes(made.slates.slates, neighbours, corpus.row, user_rows(corpus))
+    assert Slates.load(written).slates == asked
+    assert any(max(slate.votes) > 0 for slate in asked)
     assert read_json(written / "events.json")["test"] == made.n_events[Split.TEST]
     assert read_json(written / "record.json")["counts"]["events_test"] == 18
     assert sasrec.load(written / "sasrec").n_items == 24
     assert len((written / "metrics.jsonl").read_text().splitlines()) == (3 + 1) * 2
+
+
+def shown_log(path, theta=(1.0, 0.5, 0.5, 0.25)) -> LogConfig:
+    """Every user sees four of six items twice a day for thirty days, in random order, and wants half of them."""
+    rng, rows = np.random.default_rng(0), []
+    for slate in range(9 * 60):
+        user, day = slate % 9, slate // 18
+        for place, item in enumerate(rng.permutation(6)[:4]):
+            click = (item + user) % 2 and rng.random() < theta[place]
+            time = 86_400 * (day + 2)
+            rows.append((f"s{slate}", f"u{user}", f"i{item}", place, int(click), time))
+    names = ["slate_id", "user_id", "item_id", "position", "click", "time"]
+    pl.DataFrame(rows, schema=names, orient="row").write_csv(path)
+    return LogConfig(path=path, columns={"conversion": "", "score": ""})
+
+
+def run_with_corpus(tmp_path):
+    folder = tmp_path / "01_corpus"
+    folder.mkdir()
+    shop().save(folder)
+    write_json(folder / "record.json", {"digest": digest_folder(folder)})
+    return tmp_path
+
+
+def test_logged_slates_need_no_pre_ranker(tmp_path) -> None:
+    run = run_with_corpus(tmp_path)
+    config = TINY.model_copy(update={"k": 4, "log": shown_log(tmp_path / "log.csv")})
+    s04_slates.main(run, config, seed=0)
+    slates, counts = Slates.load(run / "04_slates"), read_json(run / "04_slates" / "record.json")["counts"]
+    # of thirty days the last three are for testing, the three before for validation; 18 slates a day
+    for split, days in ((Split.TRAIN, 24), (Split.VALID, 3), (Split.TEST, 3)):
+        assert 0 < len(slates.split(split)) <= 18 * days
+        assert counts[f"slates_{split.value}"] == counts[f"events_{split.value}"] == len(slates.split(split))
+    assert len(slates.slates) + counts["no_positive"] == counts["slates_in_log"] == 540
+    assert not (run / "04_slates" / "sasrec").exists()
+    # the user's whole timeline lies in the first 14 seconds
+    assert {s.history for s in slates.slates} == {t.item_ids[-4:] for t in shop().timelines}
+    theta = read_json(run / "04_slates" / "examination.json")["propensities"]
+    assert theta == pytest.approx([1.0, 0.5, 0.5, 0.25], abs=0.12)
+
+
+def test_propensities_are_given_or_left_open(tmp_path) -> None:
+    run = run_with_corpus(tmp_path)
+    log = shown_log(tmp_path / "log.csv").model_copy(update={"propensities": (1.0, 0.5, 0.4, 0.3, 0.2)})
+    s04_slates.main(run, TINY.model_copy(update={"k": 4, "log": log}), seed=0)
+    given = {"propensities": [1.0, 0.5, 0.4, 0.3], "source": "given"}
+    assert read_json(run / "04_slates" / "examination.json") == given
+    never = pl.read_csv(tmp_path / "log.csv").with_columns(position=pl.int_range(pl.len()) % 4)
+    no_swaps = never.with_columns(item_id=pl.format("i{}", "position"))
+    no_swaps.write_csv(tmp_path / "log.csv")
+    s04_slates.main(run, TINY.model_copy(update={"k": 4, "log": log.model_copy(update={"propensities": None})}), seed=0)
+    left_open = read_json(run / "04_slates" / "examination.json")
+    assert left_open["propensities"] is None
+    assert "too few swaps" in left_open["source"]
+
+
+def test_a_config_names_a_log(tmp_path) -> None:
+    path = tmp_path / "shop.toml"
+    path.write_text('[slates]\n[slates.log]\npath = "log.csv"\ngap_days = 2\n[slates.log.columns]\nclick = "taken"\n')
+    read = read_config(path, {"slates": Config}, waiting=())
+    log = read.tables["slates"].log
+    assert (str(log.path), log.gap_days, log.columns.click, log.columns.slate) == ("log.csv", 2, "taken", "slate_id")
+    write_config(tmp_path / "all.toml", read)
+    assert read_config(tmp_path / "all.toml", {"slates": Config}, waiting=()) == read
+    path.write_text("[slates]\nk = 5\n")
+    assert read_config(path, {"slates": Config}, waiting=()).tables["slates"].log is None

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
+from gr2.retrieve.neighbours import remember, with_votes
 from gr2.serve.http import app
 from gr2.serve.ranker import Bundle, load_bundle
 from gr2.types import AnswerStatus, Split
@@ -24,6 +25,7 @@ BUNDLE = Bundle(
     direct=shop.checkpoint(seed=2),
     k=shop.K,
     popular=("i00", "i11"),
+    neighbours=remember(shop.corpus()),
 )
 CLIENT = TestClient(app(BUNDLE))
 SLATES = shop.slates(6, Split.TEST)
@@ -46,6 +48,14 @@ def spoilt(saved, tmp_path):
 def cut(slate, size):
     """The slate with its first `size` candidates."""
     return replace(slate, candidates=slate.candidates[:size], scores=slate.scores[:size], gains=slate.gains[:size])
+
+
+def test_slates_without_votes_are_shown_to_the_neighbours():
+    asked = with_votes(SLATES, BUNDLE.neighbours, BUNDLE.corpus.row, {})
+    assert any(max(slate.votes) > 0 for slate in asked)
+    assert BUNDLE.rank(SLATES, think=False) == BUNDLE.rank(asked, think=False)
+    silent = [replace(slate, votes=(0.0,) * shop.K) for slate in SLATES]
+    assert BUNDLE.rank(SLATES, think=False) != BUNDLE.rank(silent, think=False)
 
 
 @pytest.mark.parametrize("think", [True, False])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gr2.errors import UserError
-from gr2.sid.assign import nearest_codes, squared_distances, unique_codes
+from gr2.sid.assign import nearest_codes, reconstruct, spill, squared_distances, unique_codes
 from gr2.sid.quantize import residual_kmeans
 
 
@@ -90,3 +90,80 @@ def test_blind_to_row_order_once_rows_are_put_back():
     order = rng.permutation(200)
     shuffled = unique_codes(vectors[order], quantized.codes[order], quantized.codebooks)
     assert shuffled.tolist() == codes[order].tolist()
+
+
+def test_ids_taken_are_not_given_again():
+    books = [column(0, 10), column(0, 1, 2)]
+    taken = np.array([[0, 0], [0, 1], [1, 0]])
+    codes = unique_codes(column(0, 0.2, 0.1), np.zeros((3, 2), dtype=np.int64), books, taken)
+    # One id is free below 0: (0, 2). Moving x to 10 costs (10-x)^2 - x^2 = 100 - 20x: 0.2 goes, then 0.1.
+    assert codes[0].tolist() == [0, 2]
+    assert codes[1:, 0].tolist() == [1, 1]
+    assert sorted(codes[1:, 1].tolist()) == [1, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.sampled_from([(2, 3), (3, 2, 2), (4, 4), (12,)]), st.integers(1, 4), st.data())
+def test_unique_beside_taken_ids_up_to_the_code_space(seed, sizes, distinct, data):
+    rng = np.random.default_rng(seed)
+    space = np.array(list(np.ndindex(*sizes)))
+    taken = space[rng.permutation(len(space))[: data.draw(st.integers(0, len(space)))]]
+    n = data.draw(st.integers(0, len(space) - len(taken)))
+    vectors = rng.normal(size=(distinct, 2)).astype(np.float32)[rng.integers(0, distinct, n)]
+    books = [rng.normal(size=(size, 2)).astype(np.float32) for size in sizes]
+    wanted = nearest_codes(vectors, books)
+    codes = unique_codes(vectors, wanted, books, taken)
+    assert len(np.unique(np.concatenate([taken, codes]), axis=0)) == n + len(taken)
+    assert (codes < np.array(sizes)).all()
+    # An id that nobody else wants and nobody has stays, unless others of its prefix need room.
+    if len(np.unique(np.concatenate([taken, wanted]), axis=0)) == n + len(taken):
+        assert codes.tolist() == wanted.tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 5), st.integers(1, 12))
+def test_spill_is_the_cheapest_move_first(seed, size, n):
+    rng = np.random.default_rng(seed)
+    book, residual = rng.normal(size=(size, 2)), rng.normal(size=(n, 2))
+    free = rng.integers(0, 4, size)
+    free[0] += max(0, n - free.sum())
+    wanted = squared_distances(residual, book).argmin(axis=1)
+    costs, slow = squared_distances(residual, book), wanted.copy()
+    while (np.bincount(slow, minlength=size) > free).any():
+        held = np.bincount(slow, minlength=size)
+        moves = [
+            (costs[i, k] - costs[i, slow[i]], i, k)
+            for i in range(n)
+            for k in range(size)
+            if held[slow[i]] > free[slow[i]] and held[k] < free[k]
+        ]
+        _, i, k = min(moves)
+        slow[i] = k
+    assert spill(residual, wanted, book, free).tolist() == slow.tolist()
+
+
+def test_thousands_of_identical_items():
+    books = [column(*range(8)), column(*range(8)), column(*range(64))]
+    vectors = np.zeros((8 * 8 * 64, 1), dtype=np.float32)
+    codes = unique_codes(vectors, nearest_codes(vectors, books), books)
+    assert len(np.unique(codes, axis=0)) == len(vectors)
+
+
+def test_one_item_and_none():
+    books = [column(0, 1), column(0, 1)]
+    assert unique_codes(column(1), np.array([[1, 0]]), books).tolist() == [[1, 0]]
+    assert unique_codes(np.zeros((0, 1)), np.zeros((0, 2), dtype=np.int64), books).shape == (0, 2)
+
+
+def test_nan_is_a_user_error_with_its_row():
+    with pytest.raises(UserError, match="row 1: NaN"):
+        unique_codes(column(0, np.nan), np.zeros((2, 1), dtype=np.int64), [column(0, 1)])
+
+
+def test_chunks_of_rows_do_not_change_nearest_codes():
+    vectors = np.random.default_rng(0).normal(size=(9000, 3)).astype(np.float32)
+    books = [vectors[:7], 0.1 * vectors[7:12]]
+    parts = np.concatenate([nearest_codes(vectors[:100], books), nearest_codes(vectors[100:], books)])
+    assert nearest_codes(vectors, books).tolist() == parts.tolist()
+    left = ((vectors - reconstruct(parts, books)) ** 2).sum(axis=1)
+    assert np.allclose(left, squared_distances(vectors - books[0][parts[:, 0]], books[1]).min(axis=1), atol=1e-5)

@@ -3,7 +3,7 @@ from math import log
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from gr2.sid.engagement import _counts, co_visitation_vectors, ppmi
+from gr2.sid.engagement import _counts, co_engaged_pairs, co_visitation_vectors, ppmi
 
 ROW = {"a": 0, "b": 1, "c": 2, "d": 3}
 
@@ -56,3 +56,19 @@ def test_same_answer_twice():
     sequences = [tuple(str(i) for i in rng.integers(0, 30, 20)) for _ in range(20)]
     first = co_visitation_vectors(sequences, row, dims=8, window=3)
     assert np.array_equal(first, co_visitation_vectors(sequences, row, dims=8, window=3))
+
+
+def test_pairs_are_both_ways_once_an_occurrence_and_blind_to_the_order_of_users():
+    row = {"a": 0, "b": 1, "c": 2}
+    pairs = co_engaged_pairs([("a", "b", "c"), ("b", "a"), ("c", "c")], row, window=1)
+    assert pairs.tolist() == [[0, 1], [0, 1], [1, 0], [1, 0], [1, 2], [2, 1]]
+    assert pairs.tolist() == co_engaged_pairs([("c", "c"), ("b", "a"), ("a", "b", "c")], row, window=1).tolist()
+    assert co_engaged_pairs([("a", "b", "c")], row, window=2).tolist() == [
+        [0, 1],
+        [0, 2],
+        [1, 0],
+        [1, 2],
+        [2, 0],
+        [2, 1],
+    ]
+    assert co_engaged_pairs([], row, window=2).shape == (0, 2)

@@ -18,12 +18,13 @@ from gr2.prompt.parse import parse
 from gr2.record import StageFolder, read_metrics
 from gr2.reward.conditional import conditional_reward
 from gr2.stages import s03_midtrain, s06_sft, s08_rl
-from gr2.teach.rationale import NAMED
+from gr2.teach.rationale import choice
 from gr2.types import Split, Trace
 
 USERS, HISTORY = 60, 5
 MIDTRAIN = s03_midtrain.Config(
     nano=shop.NANO,
+    base=False,
     history=HISTORY,
     k=shop.K,
     mix=Mix(preference=0.5, slate=0.5, caption=0, persona=0, language=0),
@@ -39,12 +40,11 @@ def work(folder) -> StageFolder:
 
 
 def oracle(slate) -> Trace:
-    """Names three candidates, first that of the user's department, which is the target; the others keep their order."""
+    """Names the candidate of the user's department, which is the target; the others keep their order."""
     order = (slate.target, *(c for c in range(shop.K) if c != slate.target))
-    first, *others = (f"[c{c + 1}]" for c in order[:NAMED])
     return Trace(
         slate_id=slate.slate_id,
-        thought=f"likes shop -> {first} ; also {' '.join(others)}",
+        thought=f"likes shop {choice(order)}",
         order=order,
         evidence="genre",
         attempt=0,
@@ -107,24 +107,20 @@ def test_sft_learns_to_answer(tuned):
 
 def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
     checkpoint, slate = shop.checkpoint(), SLATES.split(Split.TRAIN)[0]
-    config = SFT.model_copy(update={"lambda_reasoning": 0.5, "lambda_answer": 1.0, "lambda_choice": 3.0})
+    config = SFT.model_copy(update={"lambda_reasoning": 0.5, "lambda_answer": 1.0})
     rows = s06_sft.make_rows(checkpoint, SLATES, [oracle(slate)], config)
     text = checkpoint.tokenizer.decode(rows.tokens[0])
     prompt = checkpoint.renderer.prompt(slate, think=True)
     spoken = {
         w: checkpoint.tokenizer.decode([t for t, v in zip(rows.tokens[0], rows.weights[0], strict=True) if v == w])
-        for w in (0.0, 0.5, 3.0, 1.0)
+        for w in (0.0, 0.5, 1.0)
     }
     order = oracle(slate).order
     a, b, c, d = (f"<c_{position + 1}>" for position in order)
-    x, y, z = (checkpoint.renderer.sid(slate.candidates[position]) for position in order[:NAMED])
-    assert text == f"{prompt}likes shop -> {a}{x} ; also {b}{y} {c}{z}</think>{a}{b}{c}{d}<|end|>"
-    assert spoken == {
-        0.0: prompt,
-        0.5: f"likes shop -> {x} ; also {y} {z}</think>",
-        3.0: a + b + c + a,
-        1.0: b + c + d + "<|end|>",
-    }
+    x = checkpoint.renderer.sid(slate.candidates[order[0]])
+    assert text == f"{prompt}likes shop -> {x}{a}</think>{a}{b}{c}{d}<|end|>"
+    assert spoken == {0.0: prompt, 0.5: "likes shop -> ", 1.0: f"{x}{a}</think>{a}{b}{c}{d}<|end|>"}
+    assert checkpoint.tokenizer.decode(rows.reasons[0]) == f"{prompt}likes shop -> "
     assert parse(text.removeprefix(prompt), shop.K).order == oracle(slate).order
 
 

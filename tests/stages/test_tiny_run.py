@@ -22,7 +22,11 @@ STAGE_FOLDERS = tuple(folder_of(stage) for stage in STAGES if is_built(stage))
 RANKERS = {
     "incoming",
     "popularity",
+    "covisitation",
+    "neighbours",
     "lambdamart",
+    "dcn",
+    "prm",
     "teacher",
     "midtrained_likelihood",
     "gr2_sft_thinking",
@@ -45,6 +49,7 @@ text_dims = 8
 engagement_dims = 4
 
 [midtrain]
+base = false
 history = 8
 k = 4
 nano = { width = 32, layers = 2, head_width = 16, feed = 64, words = 300, context = 256 }
@@ -186,7 +191,8 @@ def test_the_summary_compares_every_ranker_by_both_protocols(tiny):
     scores = Scores.load(tiny.folder / "12_evaluate")
     assert scores.n_slates == len(Slates.load(tiny.folder / "04_slates").split(Split.TEST)) > 0
     assert scores.n_events == 2 * USERS
-    assert scores.best_legacy in ("popularity", "lambdamart")
+    assert scores.best_legacy in ("popularity", "covisitation", "lambdamart", "dcn", "prm")
+    assert read_json(tiny.folder / "12_evaluate" / "tuning.json").keys() == {"lambdamart", "dcn", "prm"}
     assert scores.probes.keys() == RANKERS
     for protocol, n in (("given_target", scores.n_slates), ("end_to_end", scores.n_events)):
         assert scores.table[protocol].keys() == RANKERS
@@ -263,3 +269,25 @@ def test_rank_asks_the_bundle(tiny, home, capsys):
     for words in ([], ["--think"]):
         assert typed("rank", "--user", user, "--run", "runs/tiny", *words) == 0
         assert "not valid" not in capsys.readouterr().out
+
+
+def test_an_ablation_makes_what_its_component_touches_and_is_reproduced(tiny, home, capfd):
+    (home / "ablate.toml").write_text(
+        'base = "tiny.toml"\n[ablate]\nseeds = [0]\n[ablate.opinion.direct]\nbeta = 0.0\n'
+    )
+    (home / "docs").mkdir()
+    assert typed("ablate", "ablate.toml", "--table", "ablation") == 0
+    assert "report: runs/tiny-ablate/ablation.html" in capfd.readouterr().out
+    ablated = home / "runs" / "tiny-ablate" / "opinion-0"
+    made = {name for name in STAGE_FOLDERS if not (ablated / name / RECORD).samefile(tiny.folder / name / RECORD)}
+    assert made == {"10_direct", "11_bundle", "12_evaluate"}
+    rows = {(row["row"], row["metric"], row["table"]): row for row in read_json(home / "docs" / "results.json")}
+    thinking = rows["gr2_thinking without opinion", "R@1", "ablation"]
+    assert (thinking["ours"], thinking["p"]) == (0, 1)  # it is the same model
+    scores = [Scores.load(run / "12_evaluate").table["end_to_end"]["gr2_direct"] for run in (ablated, tiny.folder)]
+    direct = rows["gr2_direct without opinion", "MRR", "ablation-end-to-end"]
+    assert direct["ours"] == pytest.approx(scores[0]["MRR"].value - scores[1]["MRR"].value)
+    assert typed("reproduce", "ablation") == 0
+    said = capfd.readouterr().out
+    assert "opinion, seed 0 (run 1 of 1): complete, skipped" in said
+    assert f"ablation: {len(rows) // 2} equal" in said

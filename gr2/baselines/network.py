@@ -1,0 +1,121 @@
+"""What DCN-v2 and PRM share: how features are scaled, the loss, and the training loop with early stopping. (ours)
+
+Shapes: B slates, K candidates, F features.
+"""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gr2.baselines.sample import Sample
+from gr2.baselines.tuning import Fitted
+
+MAX_ROUNDS, PATIENCE = 4, 2
+BATCH, STEPS = 256, 48
+"""A round is one pass over the slates, BATCH a step; fewer a step where it would have fewer than STEPS steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrays:
+    """A sample as tensors, its features scaled."""
+
+    x: Tensor
+    """(S, K, F)"""
+    gains: Tensor
+    """(S, K) float32"""
+    real: Tensor
+    """(S, K) bool"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Feature by feature: standardised over the training candidates, then sign(z) log(1 + |z|) against long tails, as
+    neural rankers need it (Qin et al. 2021). What is unknown becomes the mean."""
+
+    mean_F: np.ndarray
+    deviation_F: np.ndarray
+
+    @classmethod
+    def of(cls, sample: Sample) -> "Scale":
+        rows_MF = sample.x_SKF[sample.real_SK].astype(np.float64)
+        known_F = (~np.isnan(rows_MF)).sum(0).clip(1)
+        mean_F = np.nansum(rows_MF, axis=0) / known_F
+        variance_F = np.nansum((rows_MF - mean_F) ** 2, axis=0) / known_F
+        return cls(mean_F=mean_F, deviation_F=np.sqrt(variance_F) + 1e-6)
+
+    def arrays(self, sample: Sample) -> Arrays:
+        z_SKF = np.nan_to_num((sample.x_SKF - self.mean_F) / self.deviation_F)
+        x_SKF = np.sign(z_SKF) * np.log1p(np.abs(z_SKF)) * sample.real_SK[:, :, None]
+        return Arrays(
+            x=torch.from_numpy(x_SKF.astype(np.float32)),
+            gains=torch.from_numpy(sample.gains_SK.astype(np.float32)),
+            real=torch.from_numpy(sample.real_SK),
+        )
+
+
+def list_loss(scores_BK: Tensor, gains_BK: Tensor, real_BK: Tensor) -> Tensor:
+    """Softmax cross-entropy over the slate against shares by 2^gain - 1; mean over the slates with a positive."""
+    worth = 2**gains_BK - 1
+    shares = worth / worth.sum(1, keepdim=True).clamp(min=1)
+    log_softmax = scores_BK.masked_fill(~real_BK, -1e9).log_softmax(1)
+    return -(shares * log_softmax).sum() / (worth.sum(1) > 0).sum().clamp(min=1)
+
+
+def fit_network(
+    build: Callable[[int, int], nn.Module], train: Sample, rate: float, seed: int, stop: Sample | int
+) -> Fitted:
+    """Train `build(F, K)`, which maps x and real to (B, K) scores, by AdamW, its rate falling in MAX_ROUNDS from `rate`
+    to zero: `stop` rounds, or until NDCG@3 of the slates in `stop` has not risen for PATIENCE rounds; then the best
+    round's weights stay."""
+    scale = Scale.of(train)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = build(train.x_SKF.shape[2], train.x_SKF.shape[1])
+        rounds = _rounds(network, scale.arrays(train), rate, seed)
+        n = len(list(islice(rounds, stop))) if isinstance(stop, int) else _best(rounds, network, scale, stop)
+    return Fitted(rounds=n, scores=lambda sample: _scores(network, scale.arrays(sample)))
+
+
+def _best(rounds: Iterator[int], network: nn.Module, scale: Scale, held_out: Sample) -> int:
+    """Stop early; gives the best round."""
+    arrays = scale.arrays(held_out)
+    best, best_round, weights = -1.0, 0, network.state_dict()
+    for number in rounds:
+        value = held_out.ndcg_at_3(_scores(network, arrays))
+        if value > best:
+            best, best_round, weights = value, number, deepcopy(network.state_dict())
+        elif number - best_round >= PATIENCE:
+            break
+    network.load_state_dict(weights)
+    return best_round
+
+
+def _rounds(network: nn.Module, arrays: Arrays, rate: float, seed: int) -> Iterator[int]:
+    """1 to MAX_ROUNDS, each after a pass in a new random order."""
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01, fused=True)
+    batch = min(BATCH, 1 + len(arrays.x) // STEPS)
+    steps = MAX_ROUNDS * -(-len(arrays.x) // batch)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / steps, steps - 1)
+    for number in range(1, MAX_ROUNDS + 1):
+        network.train()
+        for part in torch.from_numpy(rng.permutation(len(arrays.x))).split(batch):
+            real = arrays.real[part]
+            loss = list_loss(network(arrays.x[part], real), arrays.gains[part], real)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        yield number
+
+
+@torch.inference_mode()
+def _scores(network: nn.Module, arrays: Arrays) -> np.ndarray:
+    network.eval()
+    parts = zip(arrays.x.split(1024), arrays.real.split(1024), strict=True)
+    return torch.cat([network(x, real) for x, real in parts]).numpy()

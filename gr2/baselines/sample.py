@@ -1,0 +1,61 @@
+"""Slates as the arrays that every learned legacy re-ranker is fitted on: the features are computed once for all. (ours)
+
+Shapes: S slates, K candidates (of the longest slate; shorter ones are padded behind), F features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gr2.baselines.features import Knowledge, features
+from gr2.baselines.simple import rank_by_score
+from gr2.evaluate.metrics import measured
+from gr2.types import Ranking, Slate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Slates and their features, candidates in incoming order."""
+
+    slates: tuple[Slate, ...]
+    names: list[str]
+    """(F,) of the features."""
+    x_SKF: np.ndarray
+    """float32; NaN where unknown, 0 where padded."""
+    gains_SK: np.ndarray
+    """int64; 0 where padded."""
+    real_SK: np.ndarray
+    """bool; False where padded."""
+
+    @classmethod
+    def of(cls, slates: Sequence[Slate], knowledge: Knowledge) -> "Sample":
+        """A training slate sees only the counts of other folds of users (`Knowledge`)."""
+        names, matrices = features(slates, knowledge)
+        k = max((len(s.candidates) for s in slates), default=0)
+        x_SKF = np.zeros((len(slates), k, len(names)), dtype=np.float32)
+        gains_SK, real_SK = np.zeros((len(slates), k), dtype=np.int64), np.zeros((len(slates), k), dtype=bool)
+        for i, (slate, matrix) in enumerate(zip(slates, matrices, strict=True)):
+            x_SKF[i, : len(matrix)], gains_SK[i, : len(matrix)], real_SK[i, : len(matrix)] = matrix, slate.gains, True
+        return cls(slates=tuple(slates), names=names, x_SKF=x_SKF, gains_SK=gains_SK, real_SK=real_SK)
+
+    def at(self, chosen_S: np.ndarray) -> "Sample":
+        """The slates of a (S,) mask."""
+        return Sample(
+            slates=tuple(self.slates[i] for i in np.flatnonzero(chosen_S)),
+            names=self.names,
+            x_SKF=self.x_SKF[chosen_S],
+            gains_SK=self.gains_SK[chosen_S],
+            real_SK=self.real_SK[chosen_S],
+        )
+
+    def ranked(self, scores_SK: np.ndarray) -> list[Ranking]:
+        """Highest score first; equals keep the incoming order."""
+        return [rank_by_score(s, row[: len(s.candidates)]) for s, row in zip(self.slates, scores_SK, strict=True)]
+
+    def ndcg_at_3(self, scores_SK: np.ndarray) -> float:
+        """Mean over the slates with a positive."""
+        some_S = self.gains_SK.any(axis=1)
+        shown_SK = np.where(self.real_SK, scores_SK, -np.inf)[some_S]
+        orders_SK = np.argsort(-shown_SK, axis=1, kind="stable")
+        return float(dict(measured(self.gains_SK[some_S], orders_SK))["N@3"].mean())

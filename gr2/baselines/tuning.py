@@ -1,0 +1,125 @@
+"""One tuning budget for every learned legacy re-ranker: POINTS grid points each, on the same slates. (ours)
+
+A fifth of the training *users* decides how many rounds (trees, passes) a grid point is fitted, by NDCG@3; validation
+slates decide between the points, by the mean of R@1 and N@3; then one fit on all training slates with that point and
+number. Nothing is fitted on validation slates, and test slates are not seen here at all.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from gr2.baselines.features import Knowledge
+from gr2.baselines.sample import Sample
+from gr2.errors import UserError
+from gr2.evaluate.metrics import per_slate
+from gr2.progress import track
+from gr2.types import Ranking, Slate
+
+POINTS = 6
+HELD_OUT = 5
+"""One training user in five decides the number of rounds."""
+Point = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A fitted scorer."""
+
+    rounds: int
+    """Trees or passes."""
+    scores: Callable[[Sample], np.ndarray]
+    """(S, K), higher is better; anything where padded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A kind of re-ranker."""
+
+    name: str
+    grid: tuple[Point, ...]
+    """POINTS of them."""
+    fit: Callable[[Sample, Point, int, Sample | int], Fitted]
+    """From training slates, a grid point, a seed, and held-out slates that say when to stop or the number of rounds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The slates as tuning uses them, with their features."""
+
+    knowledge: Knowledge
+    train: Sample
+    inside: Sample
+    """The training slates of four users in five."""
+    outside: Sample
+    """Those of the fifth."""
+    valid: Sample
+
+    @classmethod
+    def of(cls, train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int) -> "Parts":
+        """Raises UserError when there are too few slates to hold any out."""
+        users = sorted({s.user_id for s in train})
+        if len(users) < HELD_OUT or not valid:
+            raise UserError(
+                f"legacy re-rankers: {len(users)} users with training slates and {len(valid)} validation slates; "
+                f"they need {HELD_OUT} and 1: raise [slates] train_events_per_user or take more data"
+            )
+        held_out = set(np.random.default_rng(seed).permutation(users)[: len(users) // HELD_OUT])
+        outside_S = np.array([s.user_id in held_out for s in train])
+        sample = Sample.of(train, knowledge)
+        return cls(
+            knowledge=knowledge,
+            train=sample,
+            inside=sample.at(~outside_S),
+            outside=sample.at(outside_S),
+            valid=Sample.of(valid, knowledge),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """A grid point on the validation slates."""
+
+    point: Point
+    rounds: int
+    recall_at_1: float
+    ndcg_at_3: float
+
+    @property
+    def value(self) -> float:
+        """What the points are chosen by."""
+        return (self.recall_at_1 + self.ndcg_at_3) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """The chosen re-ranker and all that was tried."""
+
+    fitted: Fitted
+    knowledge: Knowledge
+    tries: tuple[Try, ...]
+    chosen: Try
+
+    def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
+        """Highest score first; equals keep the incoming order."""
+        sample = Sample.of(slates, self.knowledge)
+        return sample.ranked(self.fitted.scores(sample))
+
+    def record(self) -> dict[str, Any]:
+        """For tuning.json: the points with their validation values, in the order of the grid, and the chosen one."""
+        return {"chosen": asdict(self.chosen), "tried": [asdict(t) for t in self.tries]}
+
+
+def tune(method: Method, parts: Parts, seed: int) -> Tuned:
+    """Try every point of the grid, take the best (of equals the first) and fit it on all training slates."""
+    tries = []
+    for point in track(method.grid, f"{method.name} grid"):
+        fitted = method.fit(parts.inside, point, seed, parts.outside)
+        values = per_slate(parts.valid.slates, parts.valid.ranked(fitted.scores(parts.valid)))
+        r1, n3 = (float(values[m].mean()) for m in ("R@1", "N@3"))
+        tries.append(Try(point=point, rounds=fitted.rounds, recall_at_1=r1, ndcg_at_3=n3))
+    chosen = max(tries, key=lambda t: t.value)
+    fitted = method.fit(parts.train, chosen.point, seed, chosen.rounds)
+    return Tuned(fitted=fitted, knowledge=parts.knowledge, tries=tuple(tries), chosen=chosen)

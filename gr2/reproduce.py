@@ -1,0 +1,135 @@
+"""`gr2 reproduce TABLE`: make a table of docs/results.json again, by the command stored beside its rows, and compare.
+
+The command writes docs/results.json itself; when it has been read, the files are put back as they were, so that
+reproducing never changes what is reproduced. (ours)
+"""
+
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from gr2.config import nearest
+from gr2.errors import UserError
+from gr2.record import read_json
+from gr2.run import console
+
+Row = Mapping[str, Any]
+FILES = ("results.json", "results.md")
+SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "<"}
+"""Words that only a shell understands."""
+EQUAL, WITHIN, DIFFERS, GONE, NEW = "equal", "within interval", "differs", "gone", "new"
+
+
+def stored(docs: Path) -> list[dict[str, Any]]:
+    """The rows of results.json."""
+    return list(read_json(docs / FILES[0]))
+
+
+def tables(rows: Sequence[Row]) -> Table:
+    """Every table, its number of rows, and its commands."""
+    shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("table", "rows", "command"):
+        shown.add_column(column)
+    for name, n in Counter(row["table"] for row in rows).items():
+        shown.add_row(escape(name), str(n), escape("\n".join(_commands(_of(rows, name)))))
+    return shown
+
+
+def compare_again(docs: Path, table: str) -> bool:
+    """Run the table's commands in the current folder, print what came out; True when nothing differs or is gone.
+
+    Raises UserError when there is no such table, a command needs a shell, or it fails.
+    """
+    old = _of(stored(docs), table)
+    if not old:
+        raise UserError(f"{docs / FILES[0]}: no table {table!r}; {nearest(table, {r['table'] for r in stored(docs)})}")
+    commands = [_words(command) for command in _commands(old)]
+    with put_back([docs / name for name in FILES]):
+        for words in commands:
+            console.print(f"[bold]$[/] {escape(shlex.join(words))}", soft_wrap=True, highlight=False)
+            _run(words)
+        new = _of(stored(docs), table)
+    found = verdicts(old, new)
+    console.print(verdict_table(table, found))
+    return all(verdict in (EQUAL, WITHIN) for _, _, verdict in found)
+
+
+def verdicts(old: Sequence[Row], new: Sequence[Row]) -> list[tuple[Row | None, Row | None, str]]:
+    """(stored row, new row, verdict) of every row and metric. Equal: to nine digits; within: the stored interval."""
+    before, after = ({(row["row"], row["metric"]): row for row in rows} for rows in (old, new))
+    pairs = [(before.get(key), after.get(key)) for key in [*before, *(k for k in after if k not in before)]]
+    return [(one, other, _verdict(one, other)) for one, other in pairs]
+
+
+def _verdict(old: Row | None, new: Row | None) -> str:
+    if old is None or new is None:
+        return NEW if old is None else GONE
+    if math.isclose(old["ours"], new["ours"], rel_tol=1e-9, abs_tol=1e-12):
+        return EQUAL
+    return WITHIN if old["low"] <= new["ours"] <= old["high"] else DIFFERS
+
+
+def verdict_table(name: str, found: Sequence[tuple[Row | None, Row | None, str]]) -> Table:
+    """How many numbers got each verdict, then every one that is not equal."""
+    counts = Counter(verdict for _, _, verdict in found)
+    shown = Table(
+        title=f"{name}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()),
+        title_justify="left",
+        header_style="bold",
+    )
+    for column in ("row", "metric", "stored", "95 % interval", "now", ""):
+        shown.add_column(column)
+    for old, new, verdict in found:
+        if verdict != EQUAL:
+            row = old or new or {}
+            was = (f"{old['ours']:.4g}", f"{old['low']:.4g} to {old['high']:.4g}") if old else ("", "")
+            now = f"{new['ours']:.4g}" if new else ""
+            shown.add_row(escape(row["row"]), row["metric"], *was, now, verdict)
+    return shown
+
+
+@contextmanager
+def put_back(paths: Sequence[Path]) -> Iterator[None]:
+    """Whatever happens inside, the files are as they were afterwards."""
+    before = {path: path.read_bytes() for path in paths if path.exists()}
+    try:
+        yield
+    finally:
+        for path, data in before.items():
+            path.write_bytes(data)
+
+
+def _of(rows: Sequence[Row], table: str) -> list[Row]:
+    return [row for row in rows if row["table"] == table]
+
+
+def _commands(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["command"] for row in rows))
+
+
+def _words(command: str) -> list[str]:
+    words = shlex.split(command)
+    if SHELL.intersection(words) or "$" in command or "`" in command:
+        raise UserError(f"`{command}` needs a shell; run it yourself, then `git diff` shows what changed in {FILES[0]}")
+    return words
+
+
+def _run(words: Sequence[str]) -> None:
+    """With this Python's programs first, so that `python` and `gr2` are those of this installation."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    try:
+        code = subprocess.run(words, env={**os.environ, "PATH": path}, check=False).returncode
+    except FileNotFoundError:
+        raise UserError(f"{words[0]}: no such program here; install it, then reproduce again") from None
+    if code:
+        raise UserError(f"`{shlex.join(words)}` failed (exit code {code}); what it wants is said above")

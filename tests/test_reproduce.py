@@ -1,0 +1,104 @@
+"""Tables made again by small programs that write docs/results.json as the real commands do."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from gr2 import cli
+from gr2.errors import UserError
+from gr2.reproduce import compare_again, stored, verdicts
+from gr2.run import console
+
+
+def row(name, ours, *, table="nano", command="python make.py", metric="R@1"):
+    return {"table": table, "row": name, "metric": metric, "ours": ours, "low": 0.1, "high": 0.3, "command": command}
+
+
+OLD = [row("same", 0.2), row("near", 0.2), row("far", 0.2), row("gone", 0.2), row("other", 0.2, table="beauty")]
+NEW = [row("same", 0.1 + 0.1), row("near", 0.3), row("far", 0.31), row("new", 0.2)]
+
+
+@pytest.fixture
+def docs(tmp_path, monkeypatch):
+    """docs/ with OLD; `made` is what make.py puts in its place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "width", 150)
+    folder = Path("docs")
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(OLD))
+    (folder / "results.md").write_text("old page")
+    Path("make.py").write_text(
+        "import pathlib, sys\nassert sys.version_info\n"
+        "pathlib.Path('docs/results.md').write_text('new page')\n"
+        "pathlib.Path('docs/results.json').write_text(pathlib.Path('made').read_text())\n"
+    )
+    return folder
+
+
+def made(rows):
+    Path("made").write_text(json.dumps(rows))
+
+
+def test_verdicts():
+    found = {(old or new)["row"]: verdict for old, new, verdict in verdicts(OLD[:4], NEW)}
+    assert found == {"same": "equal", "near": "within interval", "far": "differs", "gone": "gone", "new": "new"}
+
+
+def test_a_row_is_one_of_each_metric():
+    old, new = [row("a", 0.2), row("a", 0.2, metric="R@3")], [row("a", 0.2, metric="R@3"), row("a", 0.5)]
+    assert [verdict for _, _, verdict in verdicts(old, new)] == ["differs", "equal"]
+
+
+def test_the_numbers_are_compared_and_the_files_put_back(docs, capsys):
+    made(NEW)
+    assert not compare_again(docs, "nano")
+    out = capsys.readouterr().out
+    assert "$ python make.py" in out
+    assert "nano: 1 equal, 1 within interval, 1 differs, 1 gone, 1 new" in out
+    assert stored(docs) == OLD
+    assert (docs / "results.md").read_text() == "old page"
+
+
+@pytest.mark.parametrize(("rows", "code"), [(OLD, 0), (NEW[:2] + OLD[2:4], 0), (NEW, 1)])
+def test_the_exit_code_says_whether_anything_differs(docs, monkeypatch, rows, code):
+    made(rows)
+    monkeypatch.setattr(sys, "argv", ["gr2", "reproduce", "nano"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert (end.value.code or 0) == code
+
+
+def test_alone_it_lists_the_tables(docs, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gr2", "reproduce"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert lines["nano"] == ["4", "python", "make.py"]
+    assert lines["beauty"] == ["1", "python", "make.py"]
+
+
+def test_a_failing_command_is_one_line_and_changes_nothing(docs):
+    with pytest.raises(UserError, match=r"`python make.py` failed \(exit code 1\)"):
+        compare_again(docs, "nano")
+    assert stored(docs) == OLD
+    assert (docs / "results.md").read_text() == "old page"
+
+
+@pytest.mark.parametrize("command", ["cd x && python make.py", "python make.py > log", "echo $HOME", "a `b`"])
+def test_a_command_for_a_shell_is_not_run(docs, command):
+    (docs / "results.json").write_text(json.dumps([row("same", 0.2, command=command)]))
+    with pytest.raises(UserError, match="needs a shell; run it yourself"):
+        compare_again(docs, "nano")
+
+
+def test_what_is_not_there(docs):
+    with pytest.raises(UserError, match="no table 'nanno'; did you mean 'nano'"):
+        compare_again(docs, "nanno")
+    (docs / "results.json").write_text(json.dumps([row("same", 0.2, command="no-such-program")]))
+    with pytest.raises(UserError, match="no-such-program: no such program here"):
+        compare_again(docs, "nano")
+    (docs / "results.json").unlink()
+    with pytest.raises(UserError, match=r"results.json: not there"):
+        compare_again(docs, "nano")
