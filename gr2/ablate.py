@@ -114,7 +114,7 @@ class Job:
 def load_plan(path: Path) -> Plan:
     """Raises UserError on an unknown table or key, a fixed table, and a component that changes nothing."""
     raw = parse_config(path)
-    full = fill_config(str(path), path.stem, raw, *kinds())
+    full = fill_config(str(path), path.stem, raw, kinds())
     table = raw.get(ABLATE, {})
     components = {name: tables for name, tables in table.items() if isinstance(tables, dict)}
     if not components:
@@ -137,7 +137,7 @@ def _without(component: str, path: Path, full: RunConfig, raw: Mapping[str, Any]
     fixed = [table for table in tables if table in FIXED]
     if fixed:
         raise UserError(f"{where}: [{fixed[0]}] stays the same in every run, or other slates would be compared")
-    config = fill_config(where, full.name, overlaid(raw, tables), *kinds())
+    config = fill_config(where, full.name, overlaid(raw, tables), kinds())
     if config.tables == full.tables:
         raise UserError(f"{where}: changes nothing; the full run has these values already")
     return config

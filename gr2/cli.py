@@ -1,4 +1,4 @@
-"""`gr2`: the stages and what runs hold; run, ablate, reproduce, follow, rank, serve; and every stage by its name."""
+"""`gr2`: stages and what runs hold; run, ablate, reproduce, follow, rollouts, rank, serve; every stage by its name."""
 
 import os
 import shlex
@@ -14,7 +14,7 @@ from rich.markup import escape
 from gr2 import __version__
 from gr2.artifacts import Corpus, Scores, Slates
 from gr2.errors import UserError
-from gr2.evaluate.headline import caveat, headline
+from gr2.evaluate.headline import headline
 from gr2.follow import follow_item
 from gr2.lm.memory import keep_freed_memory
 from gr2.prompt.readable import readable
@@ -75,7 +75,7 @@ def show_scores(run: Path) -> None:
     scores = Scores.load(run / EVALUATION)
     for protocol in scores.table:
         console.print(main_table(scores, protocol), "")
-    console.print(f"[bold]{escape(headline(scores))}[/] {caveat(scores)}", highlight=False)
+    console.print(f"[bold]{escape(headline(scores))}[/]", highlight=False)
     console.print(f"report: {run / EVALUATION / REPORT}", soft_wrap=True)
 
 
@@ -130,6 +130,18 @@ def reproduce(
 def follow(title: Annotated[str, typer.Argument(help="Title of an item, or its id.")], run: Run) -> None:
     """Follow one item through every stage, from the run's own files."""
     follow_item(run, title)
+
+
+@app.command()
+def rollouts(
+    run: Run,
+    step: Annotated[int | None, typer.Option(min=0, help="Optimizer steps made before them.")] = None,
+    slate: Annotated[str | None, typer.Option(help="Slate id, as `gr2 rollouts` lists them.")] = None,
+) -> None:
+    """What the model tried in the RL: prompts, thoughts, answers, and what each was paid."""
+    from gr2.rollouts import show_rollouts
+
+    show_rollouts(run, step, slate)
 
 
 @app.command()

@@ -6,7 +6,7 @@ reads it, and a run is made as if it were not there.
 
 import json
 import tomllib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -37,30 +37,26 @@ class RunConfig:
     name: str
     seed: int
     tables: Mapping[str, BaseModel]
-    """Table name ("sids") -> the Config of that stage, for every stage that is built."""
+    """Table name ("sids") -> the Config of that stage, for every stage."""
 
     def of_seed(self, seed: int) -> "RunConfig":
         """The same run with another seed, whose name ends in it; itself with its own."""
         return self if seed == self.seed else replace(self, name=f"{self.name}-{seed}", seed=seed)
 
 
-def read_config(path: Path, kinds: Mapping[str, type[BaseModel]], waiting: Collection[str]) -> RunConfig:
-    """Read `path`; `kinds` names the tables it may have, `waiting` those whose stage is not built yet.
+def read_config(path: Path, kinds: Mapping[str, type[BaseModel]]) -> RunConfig:
+    """Read `path`; `kinds` names the tables it may have.
 
     Raises UserError on the first thing that is wrong, with file, table, key and the nearest known name.
     """
-    return fill_config(str(path), path.stem, parse_config(path), kinds, waiting)
+    return fill_config(str(path), path.stem, parse_config(path), kinds)
 
 
-def fill_config(
-    where: str, name: str, raw: Mapping[str, Any], kinds: Mapping[str, type[BaseModel]], waiting: Collection[str]
-) -> RunConfig:
+def fill_config(where: str, name: str, raw: Mapping[str, Any], kinds: Mapping[str, type[BaseModel]]) -> RunConfig:
     """The config of the tables `raw`; errors begin with `where`, and `name` is the run's where [run] has none."""
     for table, values in raw.items():
         if not isinstance(values, dict):
             raise UserError(f"{where}: {table!r} stands outside of a table; move it below one of {_tables(kinds)}")
-        if table in waiting:
-            raise UserError(f"{where}: table [{table}]: this stage waits for its issue; delete the table")
         if table not in ("run", ABLATE, *kinds):
             raise UserError(f"{where}: unknown table [{table}]; {nearest(table, ('run', *kinds))}")
     head = fill_table(where, "run", RunTable, raw)

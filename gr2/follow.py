@@ -1,6 +1,5 @@
 """`gr2 follow ITEM --run R`: one item through every stage, told from the run's own files. (ours)"""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -17,6 +16,8 @@ from gr2.evaluate.headline import label
 from gr2.prompt.readable import readable
 from gr2.prompt.render import Renderer, load_template
 from gr2.record import is_complete, read_json, read_metrics
+from gr2.rl.rollouts import read_rollouts
+from gr2.rl.shown import shown_as
 from gr2.run import STAGES, about, console, folder_of
 from gr2.show import titles
 from gr2.sid.spelling import spell
@@ -216,13 +217,12 @@ def rl(story: Story, folder: str) -> Iterator[str]:
     """The curves, and the best paid rollout on a slate with this target."""
     yield from training(story, folder)
     own = {slate.slate_id: slate for slate in story.slates_with_target(Split.TRAIN)}
-    lines = (story.run / folder / "rollouts.jsonl").read_text(encoding="utf-8").splitlines()
-    rollouts = [row for row in map(json.loads, lines) if row["slate_id"] in own]
+    rollouts = [r for r in read_rollouts(story.run / folder / "rollouts.jsonl") if r.slate_id in own]
     yield f"{len(rollouts)} rollouts on slates with this target"
     if rollouts:
-        best = max(rollouts, key=lambda row: row["reward"])
-        yield f"best: step {best['step']}, slate {best['slate_id']}, {best['status']}, reward {best['reward']:+.3f}:"
-        yield f"  [italic]{story.thought(best['text'], own[best['slate_id']])}[/]"
+        best = max(rollouts, key=lambda r: r.reward)
+        yield f"best: step {best.step}, slate {best.slate_id}, {best.status.value}, reward {best.reward:+.3f}:"
+        yield f"  [italic]{story.thought(best.text, shown_as(own[best.slate_id], best.places))}[/]"
 
 
 TELL: dict[str, Callable[[Story, str], Iterator[str]]] = {

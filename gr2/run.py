@@ -42,7 +42,6 @@ STAGES = (
 )
 CONFIG = "config.toml"
 LOCK = ".lock"
-WAITS = "waits for its issue"
 console = Console()
 
 
@@ -64,21 +63,17 @@ def stage_named(text: str) -> str:
     raise UserError(f"no stage {text!r}; {nearest(text, [folder_of(s) for s in STAGES])}")
 
 
-def is_built(stage: str) -> bool:
-    return find_spec(f"gr2.stages.{stage}") is not None
-
-
 @cache
-def module_of(stage: str) -> ModuleType | None:
-    """The stage's module (NAME, READS, Config, main), or None when it is not built yet."""
-    return importlib.import_module(f"gr2.stages.{stage}") if is_built(stage) else None
+def module_of(stage: str) -> ModuleType:
+    """The stage's module (NAME, READS, Config, main)."""
+    return importlib.import_module(f"gr2.stages.{stage}")
 
 
 def about(stage: str) -> str:
     """What the stage does, from its docstring's first sentence, without importing it."""
     spec = find_spec(f"gr2.stages.{stage}")
-    if spec is None or spec.origin is None:
-        return WAITS
+    assert spec
+    assert spec.origin
     doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
     sentence = " ".join(doc.partition("\n\n")[0].split()).partition(". ")[0].rstrip(".")
     sentence = re.sub(r"^Stage \d+: ", "", sentence)
@@ -86,15 +81,13 @@ def about(stage: str) -> str:
 
 
 def load_config(path: Path) -> RunConfig:
-    """A run's config, with one table for every stage that is built."""
-    return read_config(path, *kinds())
+    """A run's config, with one table for every stage."""
+    return read_config(path, kinds())
 
 
-def kinds() -> tuple[dict[str, Any], set[str]]:
-    """The Config of each table whose stage is built, and the tables of the stages that wait."""
-    modules = {table_of(stage): module_of(stage) for stage in STAGES}
-    built = {table: module.Config for table, module in modules.items() if module}
-    return built, modules.keys() - built.keys()
+def kinds() -> dict[str, Any]:
+    """The Config of each table."""
+    return {table_of(stage): module_of(stage).Config for stage in STAGES}
 
 
 def run_stages(run: Path, config: RunConfig, stages: Collection[str], redo: Collection[str]) -> None:
@@ -121,9 +114,6 @@ def run_stages(run: Path, config: RunConfig, stages: Collection[str], redo: Coll
 
 def _run_stage(run: Path, stage: str, config: RunConfig) -> None:
     name, module = folder_of(stage), module_of(stage)
-    if module is None:
-        console.print(f"[dim]{name:<13} {WAITS}[/]")
-        return
     check_unchanged(run, stage, config)
     if is_complete(run / name):
         console.print(f"[dim]{name:<13} complete, skipped[/]")
@@ -139,8 +129,7 @@ def downstream(stages: Collection[str]) -> set[str]:
     """`stages` and every stage that reads one of them, directly or through others."""
     doomed = set(stages)
     for stage in STAGES:
-        module = module_of(stage)
-        if module and not doomed.isdisjoint(f"s{name}" for name in module.READS):
+        if not doomed.isdisjoint(f"s{name}" for name in module_of(stage).READS):
             doomed.add(stage)
     return doomed
 
@@ -161,7 +150,7 @@ def changes(run: Path, stage: str, config: RunConfig) -> list[str]:
     Inputs that are not complete now are made before it and are compared then.
     """
     folder, module = run / folder_of(stage), module_of(stage)
-    if module is None or not is_complete(folder):
+    if not is_complete(folder):
         return []
     record = read_json(folder / RECORD)
     inputs = {name: run / name for name in module.READS if is_complete(run / name)}

@@ -9,7 +9,7 @@ from rich.table import Table
 from gr2.artifacts import MetricValue, Scores
 from gr2.evaluate.headline import GR2, label, p_text, relative
 from gr2.record import RECORD, is_complete, read_json
-from gr2.run import CONFIG, STAGES, WAITS, about, duration, folder_of
+from gr2.run import CONFIG, STAGES, about, duration, folder_of
 from gr2.types import Item, Ranking, Slate
 
 EVALUATION = folder_of(STAGES[-1])
@@ -36,7 +36,7 @@ def overview(runs: Sequence[Path]) -> Table:
         table.add_column(escape(run.name), no_wrap=True)
     for stage in STAGES:
         cells = [state(run / folder_of(stage)) for run in runs[:WIDEST]]
-        table.add_row(folder_of(stage), escape(about(stage)), *cells, style="dim" if about(stage) == WAITS else "")
+        table.add_row(folder_of(stage), escape(about(stage)), *cells)
     return table
 
 
@@ -59,7 +59,7 @@ def next_step(runs: Sequence[Path]) -> str:
     if not runs:
         return "no runs yet; start one: gr2 run configs/nano.toml"
     run = runs[0]
-    todo = [folder_of(s) for s in STAGES if about(s) != WAITS and not is_complete(run / folder_of(s))]
+    todo = [folder_of(s) for s in STAGES if not is_complete(run / folder_of(s))]
     if todo:
         return f"go on from {todo[0]}: gr2 run {run / CONFIG} --run {run}"
     return f"{run} is complete; look: {run / EVALUATION / REPORT}, serve: gr2 serve {run / '11_bundle'}"

@@ -74,11 +74,6 @@ def test_a_run_is_made_as_if_there_were_no_ablate_table(tmp_path):
         ("plus = 0", "pluss = 0", "[ablate.second]: [two] unknown key 'pluss'; did you mean 'plus'?"),
         ("plus = 0", 'plus = "much"', '[ablate.second]: [two] plus = "much": Input should be a valid integer'),
         ("plus = 0", "plus = 1", "[ablate.second]: changes nothing"),
-        (
-            "[ablate.second.two]",
-            "[ablate.second.five]",
-            "[ablate.second]: table [five]: this stage waits for its issue",
-        ),
         ("[ablate.second.two]", "[ablate.second.run]", "[ablate.second]: [run] stays the same in every run"),
         ("[ablate.second.two]", "[ablate.second]", "[ablate.second]: 'plus' stands outside of a table"),
         ("[ablate.second.two]", '[ablate."../up".two]', "'../up' names a folder; use letters"),

@@ -109,8 +109,6 @@ def test_alone_shows_what_a_run_holds(call, run):
     assert "kB" in line["01_corpus"]
     assert "half-written" in line["03_midtrain"]
     assert line["06_sft"].rstrip().endswith("-")
-    assert "waits for its issue" in line["07_opd"]
-    assert "waits for its issue" in line["09_compress"]
     assert out.rstrip().endswith("go on from 03_midtrain: gr2 run runs/shop/config.toml --run runs/shop")
 
 
@@ -124,7 +122,6 @@ def test_every_stage_has_a_command(call):
     [
         ("[slates]\nkk = 1", "[slates] unknown key 'kk'; did you mean 'k'?"),
         ("[sat]\nk = 1", "unknown table [sat]"),
-        ("[opd]\nk = 1", "waits for its issue"),
     ],
 )
 def test_a_bad_config_is_one_line_and_exit_code_2(call, tmp_path, text, words):

@@ -48,7 +48,7 @@ KINDS = {"shop": Shop}
 def read(tmp_path, text, kinds=KINDS):
     path = tmp_path / "my.toml"
     path.write_text(text, encoding="utf-8")
-    return read_config(path, kinds, waiting=("later",))
+    return read_config(path, kinds)
 
 
 def test_defaults_fill_what_is_left_out(tmp_path):
@@ -71,7 +71,6 @@ def test_head(tmp_path):
         ('[shop]\nsize = "ten"', '[shop] size = "ten": Input should be a valid integer'),
         ("[shop]\nsize = 13", "[shop] 13 is unlucky"),
         ("[shop]\ninner = 1", "[shop] inner = 1: Input should be a valid dictionary"),
-        ("[later]\nx = 1", "[later]: this stage waits for its issue; delete the table"),
         ("size = 1", "'size' stands outside of a table"),
         ('[run]\nname = "../up"', '[run] name = "../up"'),
         ("[run]\nseed = -1", "[run] seed = -1"),
@@ -95,9 +94,9 @@ def test_a_missing_key(tmp_path):
 def test_a_missing_file_names_its_neighbours(tmp_path):
     (tmp_path / "nano.toml").touch()
     with pytest.raises(UserError, match=r"nanno\.toml: not there; that folder has nano\.toml"):
-        read_config(tmp_path / "nanno.toml", KINDS, waiting=())
+        read_config(tmp_path / "nanno.toml", KINDS)
     with pytest.raises(UserError, match="not a TOML file"):
-        read_config(tmp_path, KINDS, waiting=())
+        read_config(tmp_path, KINDS)
 
 
 def test_written_file_explains_each_key(tmp_path):
@@ -117,7 +116,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, name, rate, weights):
     path = tmp_path_factory.mktemp("toml") / "out.toml"
     config = RunConfig(name="n", seed=3, tables={"shop": Shop(names=(name, "b"), rate=rate, weights=weights, size=4)})
     write_config(path, config)
-    assert read_config(path, KINDS, waiting=()) == config
+    assert read_config(path, KINDS) == config
 
 
 def test_nearest():

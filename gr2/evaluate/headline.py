@@ -18,39 +18,32 @@ def gr2_modes(scores: Scores) -> list[str]:
     return [name for name in scores.table["given_target"] if name.startswith(GR2)]
 
 
-def best_mode(scores: Scores) -> str | None:
-    """GR2's mode with the highest R@1 on these slates, given the target is among them (of equals the later stage's).
+def served_mode(scores: Scores) -> str | None:
+    """The mode that answers unless another is asked for: it stands last. Never the best by these very slates.
 
     None when there is none.
     """
-    rankers = scores.table["given_target"]
-    return max(reversed(gr2_modes(scores)), key=lambda name: rankers[name][METRIC].value, default=None)
+    return next(reversed(gr2_modes(scores)), None)
 
 
 def headline(scores: Scores) -> str:
-    """The best GR2 mode against the incoming order and the best legacy re-ranker, with p and n."""
-    best = best_mode(scores)
-    if best is None:
+    """The served mode against the incoming order and the best legacy re-ranker, with p and n."""
+    served = served_mode(scores)
+    if served is None:
         return "No GR2 ranker was evaluated."
     rankers = scores.table["given_target"]
-    mine = rankers[best][METRIC]
+    mine = rankers[served][METRIC]
     others = {"the incoming order": ("incoming", mine.p_incoming)}
-    if scores.best_legacy not in ("incoming", best):
+    if scores.best_legacy not in ("incoming", served):
         others[f"{label(scores.best_legacy)}, the best legacy re-ranker"] = (scores.best_legacy, mine.p_best_legacy)
     against = " and ".join(compared(mine, rankers[name][METRIC], p, words) for words, (name, p) in others.items())
-    return f"{label(best)} puts the target first in {mine.value:.1%} of {scores.n_slates} test slates: {against}."
-
-
-def caveat(scores: Scores) -> str:
-    """How the mode of the headline was picked; empty when there was no choice."""
-    modes = len(gr2_modes(scores))
-    return f"It is the best of {modes} GR2 modes by this very number; the table has them all." if modes > 1 else ""
+    return f"{label(served)} puts the target first in {mine.value:.1%} of {scores.n_slates} test slates: {against}."
 
 
 def correction(scores: Scores) -> str:
     """The headline's p values after Holm's correction over the whole table; empty when there are none."""
-    best = best_mode(scores)
-    mine = scores.table["given_target"][best][METRIC] if best else None
+    served = served_mode(scores)
+    mine = scores.table["given_target"][served][METRIC] if served else None
     if mine is None or mine.holm_incoming is None:
         return ""
     legacy = mine.holm_best_legacy

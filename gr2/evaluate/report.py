@@ -13,14 +13,13 @@ from gr2.evaluate.examples import examples
 from gr2.evaluate.headline import (
     METRIC,
     PUBLISHED,
-    best_mode,
-    caveat,
     correction,
     gr2_modes,
     headline,
     label,
     p_text,
     relative,
+    served_mode,
 )
 from gr2.evaluate.html import grid, section, table
 from gr2.evaluate.probes import moves
@@ -94,10 +93,10 @@ def _n(scores: Scores, protocol: str) -> int:
 
 def _head(run: Path, scores: Scores) -> str:
     """What a manager reads: the sentence, three margins, and every ranker's gains."""
-    best = best_mode(scores)
-    tiles = "".join(_tile(scores, best, metric) for metric in PUBLISHED) if best else ""
+    served = served_mode(scores)
+    tiles = "".join(_tile(scores, served, metric) for metric in PUBLISHED) if served else ""
     sentence = escape(headline(scores)).replace("p &lt; ", "p&nbsp;&lt;&nbsp;").replace("p = ", "p&nbsp;=&nbsp;")
-    notes = [" ".join(filter(None, (caveat(scores), correction(scores)))), *warnings(scores)]
+    notes = [correction(scores), *warnings(scores)]
     return (
         f'<h1>GR2 report, run {escape(run.name)}</h1>\n<p class="lead">{sentence}</p>\n'
         + "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes if note)
@@ -105,32 +104,32 @@ def _head(run: Path, scores: Scores) -> str:
     )
 
 
-def _tile(scores: Scores, best: str, metric: str) -> str:
+def _tile(scores: Scores, served: str, metric: str) -> str:
     rankers = scores.table["given_target"]
-    mine, base = rankers[best][metric], rankers["incoming"][metric]
+    mine, base = rankers[served][metric], rankers["incoming"][metric]
     change, p = relative(mine, base) or 0.0, mine.holm_incoming
     said = "" if p is None else f", {p_text(p)} after Holm"
     return (
-        f'<div class="tile"><span>{metric}, {escape(label(best))} over the incoming order</span>'
+        f'<div class="tile"><span>{metric}, {escape(label(served))} over the incoming order</span>'
         f'<b class="{colour(change, p)}">{change:+.1%}</b><span>{base.value:.3f} to {mine.value:.3f}'
         f"{escape(said)}</span><span>published: {PUBLISHED[metric]:+.1%} (P2)</span></div>"
     )
 
 
 def _heat_maps(scores: Scores, rankings: dict[str, Rankings]) -> Iterator[str]:
-    shown = [name for name in (best_mode(scores), scores.best_legacy) if name in rankings]
+    shown = [name for name in (served_mode(scores), scores.best_legacy) if name in rankings]
     yield grid((label(name), plots.heat_map(moves(rankings[name].rankings))) for name in shown)
 
 
 def _ablation(run: Path, scores: Scores) -> Iterator[str]:
-    """The forest of `gr2 ablate`, where the run has one: R@1 of the best mode."""
-    file, best = run.parent / f"{run.name}-ablate" / "ablation.json", best_mode(scores)
-    rows = [r for r in read_json(file)["rows"] if (r["mode"], r["metric"]) == (best, METRIC)] if file.exists() else []
+    """The forest of `gr2 ablate`, where the run has one: R@1 of the served mode."""
+    file, served = run.parent / f"{run.name}-ablate" / "ablation.json", served_mode(scores)
+    rows = [r for r in read_json(file)["rows"] if (r["mode"], r["metric"]) == (served, METRIC)] if file.exists() else []
     given = [r for r in rows if r["table"] == min((r["table"] for r in rows), key=len)]
     if given:
         names = [f"without {label(r['component'])}" for r in given]
-        effects = {label(best or ""): [(r["ours"], r["low"], r["high"]) for r in given]}
-        yield grid([(f"{METRIC}, {label(best or '')}", plots.forest(names, effects, f"change in {METRIC}"))])
+        effects = {label(served or ""): [(r["ours"], r["low"], r["high"]) for r in given]}
+        yield grid([(f"{METRIC}, {label(served or '')}", plots.forest(names, effects, f"change in {METRIC}"))])
 
 
 def _sids(run: Path) -> tuple[str, list[str]]:
@@ -185,7 +184,7 @@ def _examples(run: Path, scores: Scores, rankings: dict[str, Rankings]) -> tuple
     names = [mode.ranker for mode in thinking or modes]
     if not names or not is_complete(run / "04_slates"):
         return "", []
-    ranker = max(reversed(names), key=lambda name: scores.table["given_target"][name]["R@1"].value)
+    ranker = names[-1]
     tests = Slates.load(run / "04_slates").split(Split.TEST)
     note = f"Drawn at random from the test slates, not chosen; ranked by {label(ranker)}. The target is green."
     return note, list(examples(run, tests, rankings[ranker]))

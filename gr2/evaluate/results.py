@@ -134,7 +134,8 @@ def _best_legacy(runs: Sequence[Finished]) -> str:
 
 
 def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
-    """Unique ids (all items are counted; low and high are those of the seeds) and valid answers, free and held."""
+    """Unique ids (all items are counted; low and high are those of the seeds) and valid answers, written freely and as
+    served."""
     reports = [read_json(run.folder / "02_sids" / "report.json") for run in runs]
     shares = [report["unique_share"] for report in reports]
     yield _over_seeds(table, "semantic ids", "unique share", shares, reports[0]["n_items"])
@@ -145,7 +146,7 @@ def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
         yield _share(table, f"{name}, free", valid, sum(one["n"] for one in counted))
     for name in gr2_modes(runs[0].scores):
         statuses = [r.status.value for run in runs for r in run.rankings[name].rankings]
-        yield _share(table, f"{name}, constrained", statuses.count("valid"), len(statuses))
+        yield _share(table, f"{name}, as served", statuses.count("valid"), len(statuses))
 
 
 def _share(table: str, row: str, valid: int, n: int) -> Result:

@@ -26,9 +26,9 @@ pre-ranker, slates, ids, teacher's draws and models. Seed N's run is made by
 - **margins** are changes relative to the incoming order and to the best legacy re-ranker, which each seed chooses on
   its own validation slates. Holm's correction is over the modes of one metric. *Published* is the margin of P2 over
   its production order, on advertising logs that nobody else has: "yes" says only that ours is at least as large.
-- **validity**: free answers are written with nothing to hold them, constrained ones as they are served. Wilson's
-  interval, which takes answers as independent. Unique ids are counted over the whole catalogue: the range is that of
-  the seeds.
+- **validity**: free answers are written out with nothing to hold them; as served, a ranking is read from one pass over
+  the candidates. Wilson's interval, which takes answers as independent. Unique ids are counted over the whole
+  catalogue: the range is that of the seeds.
 - **cost**: the ranges are those of the seeds. Peak memory is the process's until the end of that stage, earlier
   stages of the same process included; a stage that was stopped and went on is left out of the seconds.
 - **ablation**: the run without a component minus the full run of the same seed and slates, so what helps has a negative

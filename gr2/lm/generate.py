@@ -1,7 +1,9 @@
-"""Writing completions, free or held to what is a valid answer."""
+"""Writing: whole completions, free or held to what is a valid answer; and thoughts as far as they lead to a choice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -12,6 +14,7 @@ from gr2.lm.batches import chunks, pad_left
 from gr2.lm.checkpoint import Checkpoint
 from gr2.progress import track
 from gr2.prompt.render import END, END_THINK, LABELS, PAD
+from gr2.teach.rationale import ARROW
 from gr2.types import Slate
 
 
@@ -89,6 +92,37 @@ def complete(
         )[:, ids.shape[1] :]
         texts += [text.replace(PAD, "") for text in tokenizer.batch_decode(written, skip_special_tokens=False)]
     return texts
+
+
+@torch.inference_mode()
+def reason(
+    checkpoint: Checkpoint, slates: Sequence[Slate], *, budget: Budget, label: str | None
+) -> tuple[list[list[int]], list[str]]:
+    """The model's most likely reasons for each slate: tokens of prompt, reasons and arrow, and the reasons as text.
+
+    The arrow, where a thought names its candidate, is put where the model puts it or where it stops without one. (ours)
+    """
+    tokenizer, pad = checkpoint.tokenizer, checkpoint.tokenizer.pad_token_id
+    encode = partial(tokenizer, add_special_tokens=False)
+    arrow = encode(f" {ARROW} ")["input_ids"]
+    stops = {encode(f" {ARROW}")["input_ids"][-1], pad, *(tokenizer.convert_tokens_to_ids(t) for t in (END_THINK, END))}
+    rows: list[list[int]] = []
+    texts: list[str] = []
+    for part in track(list(chunks(slates, budget.batch_size)), label):
+        prompts = prompt_tokens(checkpoint, part, think=True)
+        ids, mask = pad_left(prompts, pad)
+        written = checkpoint.model.generate(
+            input_ids=ids.to(checkpoint.model.device),
+            attention_mask=mask.to(checkpoint.model.device),
+            max_new_tokens=budget.thought,
+            do_sample=False,
+            eos_token_id=sorted(stops),
+            pad_token_id=pad,
+        )[:, ids.shape[1] :]
+        reasons = [list(takewhile(lambda t: t not in stops, row)) for row in written.tolist()]
+        rows += [prompt + own + arrow for prompt, own in zip(prompts, reasons, strict=True)]
+        texts += tokenizer.batch_decode(reasons)
+    return rows, texts
 
 
 def prompt_tokens(checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool) -> list[list[int]]:

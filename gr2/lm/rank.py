@@ -1,4 +1,8 @@
-"""From slates to rankings: by thinking first and writing the answer, or at once from one forward pass."""
+"""From slates to rankings: by thinking first, at once, or by writing everything out.
+
+Thinking and at once, the ranking is read from one forward pass over the candidates' ids: where the thought has given
+its reasons, or behind the prompt. It is always a permutation.
+"""
 
 from collections.abc import Sequence
 
@@ -6,10 +10,11 @@ import torch
 
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import Budget, complete, prompt_tokens
+from gr2.lm.generate import Budget, complete, prompt_tokens, reason
 from gr2.lm.onepass import TreeBatch, candidate_logprobs, tree_batch
 from gr2.progress import track
 from gr2.prompt.parse import parse
+from gr2.teach.rationale import ARROW
 from gr2.types import AnswerStatus, Ranking, Slate
 
 
@@ -38,18 +43,40 @@ def rank_by_writing(
     return rankings
 
 
-@torch.inference_mode()
+def rank_by_thinking(
+    checkpoint: Checkpoint, slates: Sequence[Slate], *, budget: Budget, label: str | None
+) -> list[Ranking]:
+    """Candidates by the log-probability of their ids after the model's own reasons (ours). The thought ends with the
+    candidate that it leads to, the first of the ranking."""
+    prompts, reasons = reason(checkpoint, slates, budget=budget, label=label)
+    orders = _orders(checkpoint, prompts, slates, budget.batch_size)
+    return [
+        Ranking(slate_id=slate.slate_id, order=order, thought=f"{text.strip()} {ARROW} [c{order[0] + 1}]")
+        for slate, order, text in zip(slates, orders, reasons, strict=True)
+    ]
+
+
 def rank_in_one_pass(
     checkpoint: Checkpoint, slates: Sequence[Slate], *, batch_size: int, label: str | None
 ) -> list[Ranking]:
-    """Candidates by the log-probability of their ids, ties in incoming order; always valid (ours)."""
+    """Candidates by the log-probability of their ids, ties in incoming order (ours)."""
     rankings = []
     for part in track(list(chunks(slates, batch_size)), label):
-        scores_BK = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, part))
-        for slate, scores in zip(part, scores_BK, strict=True):
-            order = torch.argsort(scores, descending=True, stable=True).tolist()
-            rankings.append(Ranking(slate_id=slate.slate_id, order=tuple(order)))
+        orders = _orders(checkpoint, prompt_tokens(checkpoint, part, think=False), part, batch_size)
+        rankings += [Ranking(slate_id=s.slate_id, order=o) for s, o in zip(part, orders, strict=True)]
     return rankings
+
+
+@torch.inference_mode()
+def _orders(
+    checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate], batch_size: int
+) -> list[tuple[int, ...]]:
+    """Candidates by the log-probability of their ids behind the prompts, ties in incoming order."""
+    orders: list[tuple[int, ...]] = []
+    for some, of in zip(chunks(prompts, batch_size), chunks(slates, batch_size), strict=True):
+        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, some, of))
+        orders += map(tuple, scores_BK.argsort(dim=1, descending=True, stable=True).tolist())
+    return orders
 
 
 def slate_tree(checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> TreeBatch:

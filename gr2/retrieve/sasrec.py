@@ -4,6 +4,10 @@ A small causal transformer over item ids with tied item embeddings (Kang & McAul
 cross-entropy over the whole catalogue instead of sampled negatives, it beats the generative retrievers
 on Beauty (METHOD §6), so its lists are the ones worth re-ranking.
 
+Item embeddings start small (standard deviation .02) and are scaled up where they are read, not where they are
+predicted: so the scores of all items start equal, and an item that is seldom seen is not judged by the noise it began
+with. On Beauty this is worth more than all else (docs/04-slates.md).
+
 In training several short windows lie behind one another in one line of a batch, each blind to the others, so hardly
 any of it is padding and every batch has one shape.
 
@@ -24,9 +28,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from gr2.record import read_json, write_json
+from gr2.retrieve.cross_entropy import catalogue_cross_entropy
 
 Rows = Sequence[int]
 IGNORED = -100
+INIT = 0.02
+"""Standard deviation of the item embeddings at the start."""
 
 
 class SasrecConfig(BaseModel):
@@ -116,25 +123,25 @@ class Sasrec(nn.Module):
     def __init__(self, n_items: int, config: SasrecConfig) -> None:
         super().__init__()
         self.n_items, self.config = n_items, config
+        self.scale = config.dim**0.5
         self.item = nn.Embedding(n_items + 1, config.dim)
         self.position = nn.Embedding(config.max_length + 1, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
-        self.bias = nn.Parameter(torch.zeros(n_items))
         self.dropout = Dropout(config.dropout)
-        nn.init.normal_(self.item.weight, std=config.dim**-0.5)
-        nn.init.normal_(self.position.weight, std=config.dim**-0.5)
+        nn.init.normal_(self.item.weight, std=INIT)
+        nn.init.normal_(self.position.weight, std=INIT * self.scale)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, T, D) states."""
-        x = self.dropout(self.item(batch.inputs) + self.position(batch.positions))
+        x = self.dropout(self.scale * self.item(batch.inputs) + self.position(batch.positions))
         for block in self.blocks:
             x = block(x, batch.mask)
         return self.norm(x)
 
     def last(self, rows_BT: Tensor, last_B: Tensor) -> Tensor:
         """(B, D) states at position `last_B` of lines of one window each, start row first and padded on the right."""
-        x = self.item(rows_BT) + self.position(torch.arange(rows_BT.shape[1]))
+        x = self.scale * self.item(rows_BT) + self.position(torch.arange(rows_BT.shape[1]))
         *blocks, final = self.blocks
         for block in blocks:
             x = block(x, None)
@@ -142,7 +149,7 @@ class Sasrec(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., D) -> (..., N)."""
-        return F.linear(states, self.item.weight[: self.n_items], self.bias)
+        return F.linear(states, self.item.weight[: self.n_items])
 
 
 def train(
@@ -170,13 +177,10 @@ def train(
             rate = config.learning_rate * _schedule((epoch + i / len(batches)) / config.epochs)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
-                logits = model.logits(model(batch))
-            loss = F.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), ignore_index=IGNORED)
+            loss, events = _loss(model, batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            events = int((batch.targets != IGNORED).sum())
             total, count = total + loss.item() * events, count + events
         if on_epoch:
             on_epoch(epoch, total / count, model)
@@ -206,6 +210,17 @@ def load(folder: Path) -> Sasrec:
     model = Sasrec(raw.pop("n_items"), SasrecConfig(**raw))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()
+
+
+def _loss(model: Sasrec, batch: Batch) -> tuple[Tensor, int]:
+    """Mean nats an event, and the number of events."""
+    kind = torch.bfloat16 if _has_bfloat16() else torch.float32
+    with torch.autocast("cpu", torch.bfloat16, enabled=_has_bfloat16()):
+        states = model(batch)
+    real = batch.targets != IGNORED
+    items = model.item.weight[: model.n_items]
+    loss = catalogue_cross_entropy(states[real].to(kind), items.to(kind), batch.targets[real])
+    return loss, int(real.sum())
 
 
 def _schedule(done: float) -> float:

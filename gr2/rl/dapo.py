@@ -1,11 +1,12 @@
-"""DAPO on TRL: its GRPOTrainer has clip-higher and the token-level loss; dynamic sampling is added here.
+"""DAPO on TRL: its GRPOTrainer has clip-higher, the token-level loss and the neighbours' losses (objectives.py);
+dynamic sampling is added here, and a group shares the reading of its prompt (sample.py, shared_prefix.py).
 
 Dynamic sampling: a group whose rewards are all alike has no advantage and teaches nothing. Fresh prompts are
 rolled out until every place of the batch holds a group that teaches, or `max_rounds` is reached; then what is
 still empty is filled with idle groups (advantage 0).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,21 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
+from gr2.rl.sample import sample
+from gr2.rl.shared_prefix import completion_log_probs
+
 Rollouts = dict[str, Tensor]
 TOLERANCE = 1e-6
 
 
 class DapoTrainer(GRPOTrainer):
-    """GRPOTrainer with dynamic sampling. `max_rounds` is set after construction."""
+    """GRPOTrainer with dynamic sampling. `max_rounds` and `on_scored` are set after construction."""
 
     max_rounds = 3
+    """1 switches dynamic sampling off."""
+
+    on_scored: Callable[[Tensor], None] | None = None
+    """Told the advantages of every round's rollouts, in the order in which the reward function saw them."""
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Rollouts:
         wanted = len(inputs)
@@ -30,6 +38,8 @@ class DapoTrainer(GRPOTrainer):
         taught: list[Rollouts] = []
         for rounds in range(1, self.max_rounds + 1):
             rollouts = super()._generate_and_score_completions(inputs)
+            if self.on_scored:
+                self.on_scored(rollouts["advantages"])
             live = informative_rows(rollouts["advantages"], group)
             taught.append(take(rollouts, live))
             missing = wanted - sum(len(part["advantages"]) for part in taught)
@@ -43,6 +53,53 @@ class DapoTrainer(GRPOTrainer):
         batch = take(concatenate([*taught, idle], tokenizer.pad_token_id), slice(0, wanted))
         batch["num_items_in_batch"] = self.accelerator.gather(batch["completion_mask"].sum()).sum()
         return batch
+
+    def _generate_single_turn(
+        self,
+        prompt_ids: list[list[int]],
+        images: Any,
+        multimodal_fields: Any,
+        num_generations: int,
+        has_tool_images: bool = False,
+    ) -> Any:
+        """Every prompt read once a group; TRL's own way where the model is spread over devices."""
+        if self.model_wrapped is not self.model:
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations)
+        tokenizer: Any = self.processing_class
+        longest: Any = self.max_completion_length
+        completions = sample(
+            self.model,
+            prompt_ids[::num_generations],
+            num_generations,
+            longest=longest,
+            temperature=self.temperature,
+            stops=self.eos_token_ids,
+            pad=tokenizer.pad_token_id,
+        )
+        return completions, None
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *more: Any, **keys: Any
+    ) -> Any:
+        """TRL's log-probabilities and entropies, with every distinct prompt read once."""
+        if self.model_wrapped is not self.model:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, *more, **keys
+            )
+        tokenizer: Any = self.processing_class
+        prompts_UP, of_B = input_ids[:, :-logits_to_keep].unique(dim=0, return_inverse=True)
+        completions_BC, mask_BC = input_ids[:, -logits_to_keep:], attention_mask[:, -logits_to_keep:]
+        with self.accelerator.autocast():
+            logps_BC, entropies_BC = completion_log_probs(
+                model,
+                prompts_UP,
+                of_B,
+                completions_BC,
+                mask_BC,
+                pad=tokenizer.pad_token_id,
+                temperature=self.temperature,
+            )
+        return logps_BC, entropies_BC, None
 
     def _fresh_inputs(self, rows: int, rounds: int) -> list[dict[str, Any]]:
         """Prompts outside the data loader's order; a function of seed, step, round and rank, so that runs repeat."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from gr2.artifacts import Corpus, SemanticIds
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
-from gr2.lm.rank import rank_by_writing, rank_in_one_pass
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass
 from gr2.record import read_json, write_json
 from gr2.retrieve.neighbours import Neighbours, with_votes
 from gr2.types import Item, Ranking, Slate
@@ -19,14 +19,14 @@ META = "bundle.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Both models with their catalogue and ids. Written by s11_bundle."""
+    """A model with its catalogue and ids. Written by s11_bundle."""
 
     name: str
     corpus: Corpus
     """The catalogue; without timelines."""
     ids: SemanticIds
-    thinking: Checkpoint
-    direct: Checkpoint
+    model: Checkpoint
+    """Ranks at once, and after thinking."""
     k: int
     """Candidates of the slates it was trained on."""
     popular: tuple[str, ...]
@@ -41,17 +41,17 @@ class Bundle:
     def rank(self, slates: Sequence[Slate], *, think: bool) -> list[Ranking]:
         """A permutation of each slate's candidates, in the order of `slates`.
 
-        Candidates and history must be in the catalogue (KeyError otherwise). Thinking is held to valid answers;
-        answering at once takes one forward pass. On slates without votes the neighbours are asked.
+        Candidates and history must be in the catalogue (KeyError otherwise). At once, it takes one forward pass. On
+        slates without votes the neighbours are asked.
         """
         slates = [s if s.votes else self._advise(s) for s in slates]
         rankings: dict[str, Ranking] = {}
         for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
             same = list(group)
             if think:
-                ranked = rank_by_writing(self.thinking, same, constrained=True, budget=Budget(), label=None)
+                ranked = rank_by_thinking(self.model, same, budget=Budget(), label=None)
             else:
-                ranked = rank_in_one_pass(self.direct, same, batch_size=64, label=None)
+                ranked = rank_in_one_pass(self.model, same, batch_size=64, label=None)
             rankings |= {r.slate_id: r for r in ranked}
         return [rankings[s.slate_id] for s in slates]
 
@@ -65,8 +65,7 @@ class Bundle:
             (folder / name).mkdir(exist_ok=True)
         self.corpus.save(folder / "corpus")
         self.ids.save(folder / "sids")
-        self.thinking.save(folder / "thinking")
-        self.direct.save(folder / "direct")
+        self.model.save(folder / "model")
         write_json(folder / META, {"name": self.name, "k": self.k, "popular": list(self.popular)})
 
     @classmethod
@@ -78,8 +77,7 @@ class Bundle:
             name=meta["name"],
             corpus=corpus,
             ids=ids,
-            thinking=Checkpoint.load(folder / "thinking", corpus, ids),
-            direct=Checkpoint.load(folder / "direct", corpus, ids),
+            model=Checkpoint.load(folder / "model", corpus, ids),
             k=meta["k"],
             popular=tuple(meta["popular"]),
             neighbours=Neighbours.load(folder),

@@ -24,6 +24,8 @@ from gr2.types import Split, Timeline
 REFERENCE = "residual k-means"
 USERS = 2000
 """Users whose validation event is predicted."""
+WATCHED = 32
+"""Those of them on whom training is watched."""
 BATCH = 16
 ARMS: dict[str, dict[str, Any]] = {
     REFERENCE: {},
@@ -44,7 +46,6 @@ ARMS: dict[str, dict[str, Any]] = {
 def arm(catalogue: Catalogue, name: str, work: Path, *, rqvae_steps: int, midtrain_steps: int) -> dict[str, Any]:
     """The report of an arm's ids, and `nats`: -log P(id | history) of the held-out events, in the same order always."""
     ids, report, _ = s02_sids.build_ids(catalogue.corpus, catalogue.text, _sids(ARMS[name], rqvae_steps), SEED)
-    corpus = held_out(catalogue.corpus, USERS)
     config = s03_midtrain.Config(
         base=False,
         mix=Mix(preference=1, slate=0, caption=0, persona=0, language=0),
@@ -52,10 +53,14 @@ def arm(catalogue: Catalogue, name: str, work: Path, *, rqvae_steps: int, midtra
     )
     folder = work / f"midtrain_{digest_json([ids.digest, midtrain_steps])}"
     folder.mkdir(exist_ok=True)
-    checkpoint = s03_midtrain.midtrain(corpus, ids, config, SEED, StageFolder(path=folder, resumed=True))
+    watched = held_out(catalogue.corpus, WATCHED)
+    checkpoint = s03_midtrain.midtrain(watched, ids, config, SEED, StageFolder(path=folder, resumed=True))
     shutil.rmtree(folder)
     keys = ("unique_share_before", "unique_share", "reconstruction_error_before", "reconstruction_error", "levels")
-    return {**{key: report[key] for key in keys}, "nats": nats_of_events(checkpoint, corpus).tolist()}
+    return {
+        **{key: report[key] for key in keys},
+        "nats": nats_of_events(checkpoint, held_out(catalogue.corpus, USERS)).tolist(),
+    }
 
 
 def _sids(changes: Mapping[str, Any], rqvae_steps: int) -> s02_sids.Config:

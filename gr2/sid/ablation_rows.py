@@ -11,7 +11,7 @@ from gr2.sid.ablation_grid import RANDOM, TECHNIQUES
 
 GRID, ARMS = "sid-ablation", "sid-ablation-arms"
 CLOSE = 0.05
-"""A change of the unique share matches when it is so near to the published one; else at most its direction does."""
+"""A unique share, or its change, matches when so near to the published one; else at most a change's direction does."""
 PUBLISHED: dict[str, tuple[float | None, float | None, float]] = {
     "EMA": (0.313, 0.975, 0.662),
     RANDOM: (0.54, 0.83, 0.29),
@@ -30,7 +30,9 @@ def grid_rows(cells: Sequence[Mapping[str, Any]], n: int) -> Iterator[Result]:
         without, with_it = ([c for c in cells if c[name] is on] for on in (False, True))
         papers = PUBLISHED.get(name, (None, None, None))
         for metric, side, paper in zip(("unique without", "unique with"), (without, with_it), papers, strict=False):
-            yield _row(GRID, name, metric, [c["unique"] for c in side], n, paper=paper)
+            shares = [c["unique"] for c in side]
+            match = None if paper is None else "yes" if abs(np.mean(shares) - paper) <= CLOSE else "no"
+            yield _row(GRID, name, metric, shares, n, paper=paper, match=match)
         # Cells come in one order, so that cells that differ in nothing else stand at one place of both lists.
         for what in ("unique", "error", "usage"):
             changes = [b[what] - a[what] for a, b in zip(without, with_it, strict=True)]

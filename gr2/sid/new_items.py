@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,8 @@ from gr2.sid.stream import read_vectors
 HORIZON_DAYS = 365
 """A retired id goes to no other item for so long: longer than any log that still names it is trained on."""
 STALE_RATIO = 1.5
-"""Error of new items over that of old ones from which codebooks are called stale: a first guess, not yet measured."""
+"""Error of new items over that of old ones from which codebooks are called stale: between that of items like the old
+ones (at most 1.5 on Beauty, Toys and Sports) and that of a category the codebooks never saw (at least 2.1)."""
 RETIRED = "retired.parquet"
 
 
@@ -67,9 +69,14 @@ class Catalogue:
 
     @classmethod
     def load(cls, folder: Path) -> "Catalogue":
-        """A folder of s02_sids, or one that `save` wrote."""
+        """A folder of s02_sids, or one that `save` wrote. Raises UserError when a file is spoilt."""
         path = folder / RETIRED
-        rows = pl.read_parquet(path).iter_rows(named=True) if path.exists() else ()
+        try:
+            rows = list(pl.read_parquet(path).iter_rows(named=True)) if path.exists() else []
+        except pl.exceptions.PolarsError:
+            raise UserError(
+                f"{path}: unreadable; take the folder from a copy: without it ids may be given twice"
+            ) from None
         retired = tuple(Retired(item_id=r["item_id"], codes=tuple(r["codes"]), at=r["at"]) for r in rows)
         return cls(ids=SemanticIds.load(folder), retired=retired)
 
@@ -97,16 +104,15 @@ def assign(
     vectors: np.ndarray,
     *,
     now: int,
-    horizon_days: float = HORIZON_DAYS,
 ) -> Catalogue:
     """`catalogue` with ids for the new `item_ids` of `vectors` (N, D) behind the old ones; no id given before changes.
 
-    An item that was retired within the horizon gets its own id back; an id whose item was retired longer ago than that
-    is free for any item. Blind to the order of `item_ids`, but for the order of the answer's rows.
+    An item that was retired within `HORIZON_DAYS` gets its own id back; the id of one retired before that is free for
+    any item. Blind to the order of `item_ids`, but for the order of the answer's rows.
     Raises UserError when an item has an id already or comes twice, vectors do not fit, or there are no ids left.
     """
     _check_new(catalogue.ids, item_ids, vectors)
-    resting = tuple(r for r in catalogue.retired if now - r.at <= horizon_days * 86_400)
+    resting = tuple(r for r in catalogue.retired if now - r.at <= HORIZON_DAYS * 86_400)
     own = {r.item_id: r.codes for r in resting}
     held = np.array([r.codes for r in resting], dtype=np.int64).reshape(-1, catalogue.ids.codes.shape[1])
     codes = np.zeros((len(item_ids), held.shape[1]), dtype=np.int64)
@@ -167,7 +173,9 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
     return [i for ids, _ in chunks for i in ids], np.concatenate([vectors for _, vectors in chunks])
 
 
-def main(ids: Path, new: Path, old: Path, out: Path, retired: Path | None = None) -> None:
+def main(
+    ids: Path, new: Path, old: Path, out: Path, retired: Annotated[Path | None, typer.Option(exists=True)] = None
+) -> None:
     """Write `out`: the ids of the folder `ids`, and ids for the items of `new`.
 
     `old` holds vectors the codebooks were made for, to tell staleness by; `retired` is a text file of item ids, one a

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 from gr2.evaluate.plots import COLOURS, FAINT, STYLE
 
@@ -23,7 +23,8 @@ def draw_report(path: Path, report: Mapping[str, Any], codes: np.ndarray) -> Non
         (unique, use), (means, lost) = figure.subplots(2, 2)
         _uniqueness(unique, levels)
         _use(use, levels, codes)
-        _meaning(means, levels)
+        # Below the last code every item is alone: nothing is common there.
+        _meaning(means, levels[:-1] or levels)
         _lost(lost, levels)
         figure.savefig(path, dpi=120, metadata={"Software": None})
 
@@ -46,7 +47,7 @@ def _uniqueness(axes: Axes, levels: Levels) -> None:
         "after the assignment": ("unique_prefix_share", COLOURS[0]),
     }
     _bars(axes, levels, bars, "{:.1%}")
-    axes.set(title="items that no other item shares its first codes with", ylim=(0, 1.28), yticks=(0, 0.5, 1))
+    axes.set(title="items that share their first codes with no other", ylim=(0, 1.28), yticks=(0, 0.5, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
 
 
@@ -57,6 +58,7 @@ def _use(axes: Axes, levels: Levels, codes: np.ndarray) -> None:
         axes.plot(np.arange(1, len(held) + 1), held, color=colour, lw=1.6, drawstyle="steps-mid", label=words)
     axes.set(title="items of each code, the fullest code first", xlabel="code", ylabel="items", yscale="symlog")
     axes.set_ylim(0, None)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
     axes.grid(axis="y")
     axes.legend(fontsize=8)
 

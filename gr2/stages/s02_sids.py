@@ -21,6 +21,7 @@ from gr2.sid.assign import unique_codes
 from gr2.sid.embed import MODEL, embed_texts, text_report
 from gr2.sid.engagement import co_engaged_pairs, co_visitation_vectors
 from gr2.sid.matrix import read_matrix
+from gr2.sid.nearer import nearer_ids
 from gr2.sid.picture import draw_report
 from gr2.sid.project import blocks, save_projection
 from gr2.sid.quantize import Quantized, random_last, residual_kmeans
@@ -91,13 +92,14 @@ def build_ids(
     if config.random_levels:
         sizes, levels = config.codebook_sizes, config.random_levels
         before = random_last(before, sizes, levels=levels, unused=config.random_unused, seed=seed)
-    codes = unique_codes(quantized.points, before, quantized.codebooks)
+    points, books = quantized.points, quantized.codebooks
+    codes = nearer_ids(points, before, unique_codes(points, before, books), books)
     report = sid_report(
         items=items,
         vectors=vectors,
         before=before,
         after=codes,
-        codebooks=quantized.codebooks,
+        codebooks=books,
         decode=quantized.decode,
     )
     in_corpus_order = np.empty_like(codes)
@@ -106,7 +108,7 @@ def build_ids(
         item_ids=tuple(item.item_id for item in corpus.items),
         codes=in_corpus_order,
         codebook_sizes=config.codebook_sizes,
-        codebooks=quantized.codebooks,
+        codebooks=books,
     )
     return ids, report, projection | quantized.weights
 

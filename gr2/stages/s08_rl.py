@@ -1,116 +1,188 @@
-"""Stage 8: reinforcement learning of the thinking model, DAPO with the conditional verifiable reward.
+"""Stage 8: reinforcement learning of the thinking model, DAPO (or a neighbour of it) with a verifiable reward.
 
-Rollouts are free (not held to valid answers): an invalid answer costs what the reward says. All training slates take
-part, also those whose traces were refused. Every rollout is kept in rollouts.jsonl.
+Rollouts are free (not held to valid answers): an invalid answer costs what the reward says. All training slates that
+have a better and a worse candidate take part, also those whose traces were refused. Every rollout is kept in
+rollouts.jsonl (`gr2 rollouts` shows them), and the weights kept are those that rank validation slates best.
 
 Reads: 01_corpus, 02_sids, 04_slates, 06_sft. Writes: a checkpoint, metrics.jsonl, rollouts.jsonl.
-Source: P1 §4, DAPO; values of P3 where stated.
+Source: P1 §4, P2 §4, DAPO; values of P3 where stated.
 """
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_model
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
+from gr2.evaluate.metrics import recall_at_1
 from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget
+from gr2.lm.rank import rank_by_writing
 from gr2.progress import bar
-from gr2.prompt.parse import parse
 from gr2.record import StageFolder, stage_folder
-from gr2.reward.conditional import conditional_reward
+from gr2.reward.forms import FormName, can_teach, reward_form
+from gr2.reward.overlong import overlong
+from gr2.reward.scores import ndcg
+from gr2.rl.best import KeepBest
 from gr2.rl.dapo import DapoTrainer
-from gr2.types import Split
+from gr2.rl.objectives import OBJECTIVES, Algorithm
+from gr2.rl.rollouts import Places, Scorer
+from gr2.rl.shown import random_places, shown_as
+from gr2.types import Slate, Split
 
 NAME = "08_rl"
 READS = ("01_corpus", "02_sids", "04_slates", "06_sft")
+ROLLOUTS = "rollouts.jsonl"
+LOGGED = ("reward", "reward_std", "completions/mean_length", "dynamic_sampling/live_share", "entropy")
+"""Of what TRL logs."""
 
 
 class Config(BaseModel):
-    """Size and length of the RL."""
+    """The reward, the objective, and the length of the RL."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     steps: int
     """Optimizer steps (P3: 600)."""
+    reward: FormName = "conditional"
+    """conditional (P1), auc or ndcg (P2 Eq. 7), gain (ours); docs/rewards.md says what each lets through."""
+    alpha: float = 0.2
+    """Worth of a well-formed answer (P3: 0.2); gain has none."""
+    algorithm: Algorithm = "dapo"
+    """dapo, grpo, dr_grpo, gspo or cispo: the loss, and the clips of its paper."""
+    epsilon_low: float | None = None
+    """Another lower clip than the algorithm's (dapo: 0.2)."""
+    epsilon_high: float | None = None
+    """Another upper clip than the algorithm's (dapo: 0.28, which is clip-higher)."""
     prompts: int = 8
     """Slates a step (ours)."""
-    rollouts: int = 8
+    rollouts: int = Field(8, ge=2)
     """Answers a slate, G (P3: 8)."""
+    updates: int = Field(1, ge=1)
+    """Steps made with each batch of rollouts; with 1 no clip is ever reached (ours)."""
     learning_rate: float = 1e-4
     """AdamW's, constant (P3: 5e-7 for an 8B model)."""
-    epsilon_low: float = 0.2
-    """Lower clip (P3: 0.2)."""
-    epsilon_high: float = 0.28
-    """Upper clip (DAPO: 0.28)."""
-    alpha: float = 0.2
-    """Worth of a well-formed answer (P3: 0.2)."""
     temperature: float = 1.0
     """Of the rollouts."""
-    max_rounds: int = 3
-    """Rounds of dynamic sampling a step (ours)."""
+    max_rounds: int = Field(3, ge=1)
+    """Rounds of dynamic sampling a step; 1 switches it off (DAPO; value ours)."""
     thought_tokens: int = 48
-    """Longest thought; longer rollouts are cut off and masked (DAPO)."""
+    """Longest thought; longer rollouts are cut off."""
+    mask_truncated: bool = True
+    """Whether rollouts that were cut off are left out of the loss (DAPO)."""
+    overlong_tokens: int = Field(0, ge=0)
+    """Width of the band below the longest rollout in which length costs up to 1; 0 switches it off (DAPO)."""
+    shuffle: bool = False
+    """Whether the candidates are shown in a random order, so that a place carries no answer (METHOD §4, ours)."""
+    valid_slates: int = 128
+    """Validation slates that decide which weights are kept (ours)."""
+    valid_steps: int = 20
+    """Steps between two looks at them (ours)."""
     save_steps: int = 10
-    """A checkpoint every so many steps, from which an interrupted run goes on (ours)."""
+    """A checkpoint every so many batches of rollouts, from which an interrupted run goes on (ours)."""
 
 
 def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: StageFolder) -> None:
     """Train the checkpoint's model in place."""
-    train = slates.split(Split.TRAIN)
-    answer_tokens = max(len(s.candidates) for s in train) + 2
+    train = [s for s in slates.split(Split.TRAIN) if can_teach(s)]
+    longest = config.thought_tokens + max(len(s.candidates) for s in train) + 2
     scratch = work.path / "trl"
+    places: Callable[[Slate], Places] = partial(random_places, seed=seed) if config.shuffle else as_stored
+    scorer = Scorer(
+        partial(checkpoint.tokenizer.decode, skip_special_tokens=False),
+        slates.by_id,
+        places,
+        reward_form(config.reward, config.alpha),
+        partial(overlong, longest=longest, soft=config.overlong_tokens),
+        work.path / ROLLOUTS,
+    )
     trainer = DapoTrainer(
         model=checkpoint.model,
         processing_class=checkpoint.tokenizer,
-        reward_funcs=[make_reward(checkpoint, slates, config.alpha, work.path / "rollouts.jsonl")],
+        reward_funcs=[scorer.score],
         train_dataset=Dataset.from_list(
-            [{"prompt": checkpoint.renderer.prompt(s, think=True), "slate_id": s.slate_id} for s in train]
+            [
+                {"prompt": checkpoint.renderer.prompt(shown_as(s, places(s)), think=True), "slate_id": s.slate_id}
+                for s in train
+            ]
         ),
-        args=GRPOConfig(
-            output_dir=str(scratch),
-            seed=seed,
-            max_steps=config.steps,
-            per_device_train_batch_size=config.prompts * config.rollouts,
-            gradient_accumulation_steps=1,
-            num_generations=config.rollouts,
-            max_completion_length=config.thought_tokens + answer_tokens,
-            mask_truncated_completions=True,
-            loss_type="dapo",
-            epsilon=config.epsilon_low,
-            epsilon_high=config.epsilon_high,
-            beta=0.0,
-            temperature=config.temperature,
-            learning_rate=config.learning_rate,
-            lr_scheduler_type="constant",
-            bf16=False,
-            activation_checkpointing=False,
-            logging_steps=1,
-            save_steps=config.save_steps,
-            save_total_limit=1,
-            report_to=[],
-            disable_tqdm=True,
-        ),
-        callbacks=[Log(work)],
+        args=trl_config(config, seed, longest, scratch),
+        callbacks=[Log(work, scorer)],
     )
-    trainer.max_rounds = config.max_rounds
+    trainer.max_rounds, trainer.on_scored = config.max_rounds, scorer.keep
     trainer.remove_callback(PrinterCallback)
+    valid = slates.split(Split.VALID)[: config.valid_slates]
+    best = KeepBest(
+        checkpoint.model, partial(validate, checkpoint, valid, config, work), scratch / "best", config.valid_steps
+    )
+    if valid:
+        trainer.add_callback(best)
     with bar() as progress:
         task = progress.add_task("rl", total=config.steps)
         trainer.add_callback(Advance(lambda step: progress.update(task, completed=step)))
-        done = rewind(scratch, work.path / "rollouts.jsonl")
+        done = rewind(scratch, work.path / ROLLOUTS)
         if done < config.steps:
             trainer.train(resume_from_checkpoint=done > 0)
         else:  # interrupted after the last step; TRL would take one more
             load_model(checkpoint.model, scratch / f"checkpoint-{done}" / "model.safetensors")
+    if valid:
+        work.counts["kept_step"] = best.restore()
     checkpoint.model.eval()
     shutil.rmtree(scratch)
+
+
+def as_stored(slate: Slate) -> Places:
+    """Every candidate at the place at which it came in."""
+    return tuple(range(len(slate.candidates)))
+
+
+def trl_config(config: Config, seed: int, longest: int, scratch: Path) -> GRPOConfig:
+    """Our words in TRL's; rollouts are at most `longest` tokens."""
+    objective = OBJECTIVES[config.algorithm]
+    return GRPOConfig(
+        output_dir=str(scratch),
+        seed=seed,
+        max_steps=config.steps,
+        per_device_train_batch_size=config.prompts * config.rollouts,
+        gradient_accumulation_steps=1,
+        num_generations=config.rollouts,
+        num_iterations=config.updates,
+        max_completion_length=longest,
+        mask_truncated_completions=config.mask_truncated,
+        loss_type=objective.loss_type,
+        importance_sampling_level=objective.importance_sampling_level,
+        scale_rewards=objective.scale_rewards,
+        epsilon=objective.epsilon if config.epsilon_low is None else config.epsilon_low,
+        epsilon_high=objective.epsilon_high if config.epsilon_high is None else config.epsilon_high,
+        beta=0.0,
+        temperature=config.temperature,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="constant",
+        bf16=False,
+        activation_checkpointing=False,
+        logging_steps=1,
+        save_steps=config.save_steps * config.updates,
+        save_total_limit=1,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+def validate(checkpoint: Checkpoint, slates: Sequence[Slate], config: Config, work: StageFolder, step: int) -> float:
+    """Mean NDCG of the held answers; logged with R@1."""
+    budget = Budget(thought=config.thought_tokens)
+    rankings = rank_by_writing(checkpoint, slates, constrained=True, budget=budget, label=None)
+    value = sum(ndcg(r.order, s.gains) for r, s in zip(rankings, slates, strict=True)) / len(slates)
+    work.metric(phase="rl_valid", step=step, r1_thinking=recall_at_1(slates, rankings), ndcg=value)
+    return value
 
 
 def rewind(scratch: Path, rollouts: Path) -> int:
@@ -126,41 +198,16 @@ def rewind(scratch: Path, rollouts: Path) -> int:
     return done
 
 
-def make_reward(
-    checkpoint: Checkpoint, slates: Slates, alpha: float, rollouts: Path
-) -> Callable[..., list[float | None]]:
-    """A TRL reward function that reads completions by token numbers, since decoded text may lack tokens."""
-
-    def reward(
-        completion_ids: list[list[int]], slate_id: list[str], trainer_state: Any = None, **_: Any
-    ) -> list[float | None]:
-        totals: list[float | None] = []
-        with rollouts.open("a", encoding="utf-8") as file:
-            for tokens, name in zip(completion_ids, slate_id, strict=True):
-                text = checkpoint.tokenizer.decode(tokens, skip_special_tokens=False)
-                slate = slates.by_id[name]
-                answer = parse(text, len(slate.candidates))
-                value = conditional_reward(answer, slate, alpha=alpha)
-                totals.append(value.total)
-                row = {"step": trainer_state.global_step if trainer_state else None, "slate_id": name, "text": text}
-                file.write(json.dumps({**row, "status": answer.status, "reward": value.total}) + "\n")
-        return totals
-
-    return reward
-
-
 class Log(TrainerCallback):
-    """TRL's log lines -> metrics.jsonl."""
+    """TRL's log lines, and the probes of the step's rollouts -> metrics.jsonl."""
 
-    def __init__(self, work: StageFolder) -> None:
-        self.work = work
+    def __init__(self, work: StageFolder, scorer: Scorer) -> None:
+        self.work, self.scorer = work, scorer
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "reward" in logs:
-            names = ("reward", "reward_std", "completions/mean_length", "dynamic_sampling/live_share", "entropy")
-            self.work.metric(
-                phase="rl", step=state.global_step, **{n.split("/")[-1]: float(logs[n]) for n in names if n in logs}
-            )
+            values = {name.split("/")[-1]: float(logs[name]) for name in LOGGED if name in logs}
+            self.work.metric(phase="rl", step=state.global_step, **values, **self.scorer.take_probes())
 
 
 class Advance(TrainerCallback):

@@ -1,30 +1,38 @@
-"""Stage 10: reasoning distilled away - a second RL pass that answers without thinking, in one forward pass.
+"""Stage 10: reasoning distilled away - a second RL pass that answers at once, and after the model's own thoughts.
 
-From the RL checkpoint, the model learns to rank at once: its candidates' log-probabilities are read as a
+From the RL checkpoint, the model learns to rank in one forward pass: its candidates' log-probabilities are read as a
 Plackett-Luce policy, groups of whole rankings are drawn from it, and their rewards train it with exact
 log-probabilities. Rollouts need no decoding, so a group can be large, and every ranking is valid. The teacher holds the
 policy: beta times its distance from the teacher's opinion of who comes first is added, as in P2 Eq. 4.
 
+Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
+leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways.
+
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl. Writes: a checkpoint, metrics.jsonl.
 Source: P2 §5 ("a second RL pass from the RL checkpoint that answers without thinking"), Eq. 4 and Eq. 7. The one-pass
-policy is ours, and the direction of the KL (teacher to student; the student's distribution is exact here).
+policy and the half after thoughts are ours, and so is the direction of the KL (teacher to student; the student's
+distribution is exact here).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import kl_div
 
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.evaluate.metrics import recall_at_1
-from gr2.lm.batches import epoch_picks
+from gr2.lm.batches import epoch_picks, pad_right
 from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget, prompt_tokens, reason
+from gr2.lm.loss import weighted_next_token
 from gr2.lm.onepass import candidate_logprobs
-from gr2.lm.rank import direct_tree, rank_in_one_pass
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, slate_tree
 from gr2.lm.train import FitConfig, fit
+from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
 from gr2.reward.batched import ndcg_unless_echo
 from gr2.rl.advantage import group_advantages, informative
@@ -47,6 +55,10 @@ class Config(BaseModel):
     """Rankings drawn a slate, G (ours: they cost no decoding)."""
     beta: float = 10.0
     """Weight of the distance from the teacher beside the policy loss (P2 Eq. 4; value ours)."""
+    thoughts: int = Field(6000, ge=1)
+    """Training slates of which the model's own reasons are written down, once, to rank after them (ours)."""
+    thinking_share: float = Field(0.5, gt=0, lt=1)
+    """Share of each batch that is ranked after the model's own reasons; the rest is ranked at once (ours)."""
     fit: FitConfig
     """Training."""
     valid_slates: int = 512
@@ -58,13 +70,14 @@ def direct(
 ) -> None:
     """Train the checkpoint's model in place. `opinions`: slate id -> (K,) the teacher's probabilities, where known."""
     train, valid = slates.split(Split.TRAIN), slates.split(Split.VALID)[: config.valid_slates]
+    drawn = np.random.default_rng(seed).permutation(len(train))[: config.thoughts]
+    reasoned = [train[i] for i in drawn]
+    reasons, _ = reason(checkpoint, reasoned, budget=Budget(), label="own reasons")
+    n_thinking = round(config.fit.batch_size * config.thinking_share)
     rewards: list[float] = []
 
-    def batch_of(step: int) -> list[Slate]:
-        return [train[i] for i in epoch_picks(len(train), config.fit.batch_size, step, seed)]
-
-    def loss_of(batch: list[Slate]) -> Tensor:
-        scores_BK = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, batch))
+    def loss_at(prompts: Sequence[Sequence[int]], batch: Sequence[Slate]) -> Tensor:
+        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, prompts, batch))
         loss, reward = policy_loss(scores_BK, torch.tensor([s.gains for s in batch]), config.rollouts)
         rewards.append(reward)
         known = [i for i, s in enumerate(batch) if s.slate_id in opinions]
@@ -73,22 +86,43 @@ def direct(
         opinions_BK = torch.stack([opinions[batch[i].slate_id] for i in known])
         return loss + config.beta * distance(scores_BK[known], opinions_BK)
 
+    def loss_of(step: int) -> Tensor:
+        asked = [train[i] for i in epoch_picks(len(train), config.fit.batch_size - n_thinking, step, seed)]
+        picks = epoch_picks(len(reasoned), n_thinking, step, seed + 1)
+        own = [reasons[i] for i in picks]
+        at_once = loss_at(prompt_tokens(checkpoint, asked, think=False), asked)
+        return at_once + loss_at(own, [reasoned[i] for i in picks]) + words_loss(checkpoint, own)
+
     def evaluate() -> dict[str, float]:
         recent = rewards[-RECENT:]
-        rankings = rank_in_one_pass(checkpoint, valid, batch_size=64, label=None)
-        return {"r1_direct": recall_at_1(valid, rankings), "reward": sum(recent) / len(recent)}
+        at_once = rank_in_one_pass(checkpoint, valid, batch_size=64, label=None)
+        thinking = rank_by_thinking(checkpoint, valid, budget=Budget(), label=None)
+        return {
+            "r1_direct": recall_at_1(valid, at_once),
+            "r1_thinking": recall_at_1(valid, thinking),
+            "reward": sum(recent) / len(recent),
+        }
 
     fit(
         checkpoint.model,
-        batch_of,
+        lambda step: step,
         loss_of,
         config.fit,
         work,
         phase="direct",
         seed=seed,
         evaluate=evaluate,
-        evaluations=10,
+        evaluations=5,
     )
+
+
+def words_loss(checkpoint: Checkpoint, reasons: Sequence[Sequence[int]]) -> Tensor:
+    """Next-token loss of the model's own reasons, in nats a token: without it, it forgets how to write them, since
+    nothing else in this pass asks for words."""
+    think: int = checkpoint.tokenizer.convert_tokens_to_ids(THINK)
+    counts = [[0.0] * (start := row.index(think) + 1) + [1.0] * (len(row) - start) for row in reasons]
+    tokens = pad_right(reasons, checkpoint.tokenizer.pad_token_id)
+    return weighted_next_token(checkpoint.model, tokens, pad_right(counts, 0.0, torch.float32))
 
 
 def policy_loss(scores_BK: Tensor, gains_BK: Tensor, rollouts: int) -> tuple[Tensor, float]:

@@ -1,10 +1,9 @@
 """Stage 11: everything that serving needs, frozen together in one folder that can be copied to another machine.
 
-Both models (thinking and direct), the catalogue, the ids, the neighbours and bundle.json. Loading checks digests, so
-that a bundle whose parts were swapped is refused.
+The model (it ranks at once, and after thinking), the catalogue, the ids, the neighbours and bundle.json. Loading checks
+digests, so that a bundle whose parts were swapped is refused.
 
-Reads: 01_corpus, 02_sids, 04_slates, 08_rl, 10_direct. Writes: thinking/, direct/, corpus/, sids/,
-neighbours.safetensors, bundle.json.
+Reads: 01_corpus, 02_sids, 04_slates, 10_direct. Writes: model/, corpus/, sids/, neighbours.safetensors, bundle.json.
 Source: DESIGN §2 (ours).
 """
 
@@ -21,7 +20,7 @@ from gr2.retrieve.popularity import popularity
 from gr2.serve.ranker import Bundle
 
 NAME = "11_bundle"
-READS = ("01_corpus", "02_sids", "04_slates", "08_rl", "10_direct")
+READS = ("01_corpus", "02_sids", "04_slates", "10_direct")
 
 
 class Config(BaseModel):
@@ -44,8 +43,7 @@ def main(run: Path, config: Config, seed: int) -> None:
             # Timelines leave the run folder as the neighbours' numbers only, without users, times or held-out events.
             corpus=replace(corpus, timelines=()),
             ids=ids,
-            thinking=Checkpoint.load(run / "08_rl", corpus, ids),
-            direct=Checkpoint.load(run / "10_direct", corpus, ids),
+            model=Checkpoint.load(run / "10_direct", corpus, ids),
             k=max(len(s.candidates) for s in slates.slates),
             popular=tuple(corpus.items[i].item_id for i in popular),
             neighbours=Neighbours.load(run / READS[2]),

@@ -1,7 +1,7 @@
 """Stage 12: every ranker on the same test slates, with intervals, paired tests and probes, and the report.
 
 The best legacy re-ranker is named by the validation slates, before a test slate is looked at. GR2 appears in its
-stages (after SFT, after RL thinking, direct), so that one sees what each adds, on validation too (valid.json).
+stages (after SFT, after RL, as it is served), so that one sees what each adds, on validation too (valid.json).
 
 Reads: all stages before it. Writes: <ranker>/rankings.parquet, <ranker>/shuffled/rankings.parquet,
 summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P1's protocol and DESIGN §5.
@@ -27,8 +27,9 @@ from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import INCOMING, evaluate
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
-from gr2.lm.rank import rank_by_writing, rank_in_one_pass
+from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, stage_folder, write_json
+from gr2.rl.shown import shown_as
 from gr2.serve.ranker import Bundle
 from gr2.types import Ranking, Slate, Split
 
@@ -67,21 +68,24 @@ def tuned_rankers(train: Sequence[Slate], valid: Sequence[Slate], knowledge: Kno
     return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
 
 
-def gr2_rankers(midtrained: Checkpoint, tuned: Checkpoint, bundle: Bundle) -> dict[str, Ranker]:
-    """GR2 as it grows: the mid-trained model's own likelihood, after SFT, and the two served models."""
+def gr2_rankers(
+    midtrained: Checkpoint, tuned: Checkpoint, rewarded: Checkpoint, served: Checkpoint
+) -> dict[str, Ranker]:
+    """GR2 as it grows: the mid-trained model's own likelihood, after SFT, after RL, and the served model, both ways."""
 
     def at_once(checkpoint: Checkpoint, label: str) -> Ranker:
         return lambda slates: rank_in_one_pass(checkpoint, slates, batch_size=64, label=label)
 
-    def written(checkpoint: Checkpoint, label: str) -> Ranker:
-        return lambda slates: rank_by_writing(checkpoint, slates, constrained=True, budget=Budget(), label=label)
+    def thinking(checkpoint: Checkpoint, label: str) -> Ranker:
+        return lambda slates: rank_by_thinking(checkpoint, slates, budget=Budget(), label=label)
 
     return {
         "midtrained_likelihood": at_once(midtrained, "likelihood"),
-        "gr2_sft_thinking": written(tuned, "SFT, thinking"),
+        "gr2_sft_thinking": thinking(tuned, "SFT, thinking"),
         "gr2_sft_direct": at_once(tuned, "SFT, direct"),
-        "gr2_thinking": written(bundle.thinking, "thinking"),
-        "gr2_direct": at_once(bundle.direct, "direct"),
+        "gr2_rl_thinking": thinking(rewarded, "RL, thinking"),
+        "gr2_thinking": thinking(served, "thinking"),
+        "gr2_direct": at_once(served, "direct"),
     }
 
 
@@ -103,17 +107,6 @@ def ask_shuffled(ranker: Ranker, slates: Sequence[Slate], seed: int) -> list[Ran
     return [replace(r, order=tuple(o[c] for c in r.order)) for r, o in zip(answers, orders, strict=True)]
 
 
-def shown_as(slate: Slate, order: Sequence[int]) -> Slate:
-    """The same slate with its candidates in another order."""
-    return replace(
-        slate,
-        candidates=tuple(slate.candidates[c] for c in order),
-        scores=tuple(slate.scores[c] for c in order),
-        gains=tuple(slate.gains[c] for c in order),
-        votes=tuple(slate.votes[c] for c in order if slate.votes),
-    )
-
-
 def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) -> dict[str, object]:
     """What the thinking model writes when nothing holds it: n, share of valid answers, count per status."""
     rankings = rank_by_writing(checkpoint, slates, constrained=False, budget=Budget(), label=label)
@@ -131,6 +124,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     train, valid, test = (slates.split(split) for split in (Split.TRAIN, Split.VALID, Split.TEST))
     midtrained = Checkpoint.load(run / "03_midtrain", corpus, ids)
     tuned = Checkpoint.load(run / "06_sft", corpus, ids)
+    rewarded = Checkpoint.load(run / "08_rl", corpus, ids)
     bundle = Bundle.load(run / "11_bundle")
     vectors = load_file(run / "02_sids" / "vectors.safetensors")["text"]
     key = {**config.model_dump(), "seed": seed}
@@ -138,7 +132,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
         tuning = tuned_rankers(train, valid, knowledge, seed)
         legacy = legacy_rankers(knowledge, tuning)
-        gr2 = gr2_rankers(midtrained, tuned, bundle)
+        gr2 = gr2_rankers(midtrained, tuned, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
         on_test = {name: ranker(test) for name, ranker in (legacy | gr2).items()}
         shuffled = {name: ask_shuffled(ranker, test[: config.shuffled], seed) for name, ranker in gr2.items()}
@@ -162,7 +156,7 @@ def main(run: Path, config: Config, seed: int) -> None:
             work.path / "free_answers.json",
             {
                 "sft_thinking": free_answers(tuned, asked, "free answers, SFT"),
-                "rl_thinking": free_answers(bundle.thinking, asked, "free answers, RL"),
+                "rl_thinking": free_answers(rewarded, asked, "free answers, RL"),
             },
         )
         work.counts |= {"slates_test": len(test), "best_legacy": best}

@@ -144,8 +144,8 @@ def test_validity_by_hand(rows):
     middle, half = (p + z**2 / (2 * n)), z * (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5
     bounds = ((middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n))
     assert (free["low"], free["high"]) == pytest.approx(bounds, abs=1e-5)
-    assert of(rows, "nano-validity", "gr2_direct, constrained", "valid share")["ours"] == 1
-    assert of(rows, "nano-validity", "gr2_thinking, constrained", "valid share")["ours"] == 3 / 5
+    assert of(rows, "nano-validity", "gr2_direct, as served", "valid share")["ours"] == 1
+    assert of(rows, "nano-validity", "gr2_thinking, as served", "valid share")["ours"] == 3 / 5
     unique = of(rows, "nano-validity", "semantic ids", "unique share")
     assert (unique["ours"], unique["low"], unique["high"], unique["n"]) == (1, 1, 1, 3)
 

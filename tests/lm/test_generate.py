@@ -2,10 +2,13 @@
 
 import pytest
 import shop
+import torch
 
-from gr2.lm.generate import AnswerConstraint, Budget, complete
-from gr2.lm.rank import rank_by_writing
+from gr2.lm.generate import AnswerConstraint, Budget, complete, prompt_tokens, reason
+from gr2.lm.onepass import candidate_logprobs
+from gr2.lm.rank import rank_by_thinking, rank_by_writing, slate_tree
 from gr2.prompt.parse import parse
+from gr2.teach.rationale import ARROW
 from gr2.types import AnswerStatus, Split
 
 CLOSE, STOP, PAD = 90, 91, 92
@@ -44,3 +47,34 @@ def test_an_invalid_free_answer_falls_back_to_the_incoming_order_and_says_so():
     rankings = rank_by_writing(checkpoint, slates, constrained=False, budget=Budget(thought=5), label="x")
     assert {r.status for r in rankings} == {AnswerStatus.NO_THOUGHT_END}
     assert all(r.order == tuple(range(shop.K)) for r in rankings)
+
+
+def test_reasons_are_the_likeliest_words_as_far_as_the_arrow():
+    """Word by word the model's own argmax behind the prompt; what stops it is left out, and the arrow stands last."""
+    checkpoint, slates = shop.checkpoint(), shop.slates(3, Split.TEST)
+    arrow = checkpoint.tokenizer(f" {ARROW} ", add_special_tokens=False)["input_ids"]
+    prompts = prompt_tokens(checkpoint, slates, think=True)
+    rows, texts = reason(checkpoint, slates, budget=Budget(thought=4, batch_size=2), label="x")
+    for prompt, row, text in zip(prompts, rows, texts, strict=True):
+        own = row[len(prompt) : -len(arrow)]
+        assert row == prompt + own + arrow
+        assert len(own) <= 4
+        assert text == checkpoint.tokenizer.decode(own)
+        with torch.inference_mode():
+            likeliest = checkpoint.model(input_ids=torch.tensor([prompt + own])).logits[0].argmax(-1).tolist()
+        assert own == likeliest[len(prompt) - 1 : -1]
+        assert not {ARROW, "</think>"} & set(text.split())
+
+
+def test_a_thinking_ranking_is_that_of_the_ids_behind_the_reasons():
+    checkpoint, slates = shop.checkpoint(), shop.slates(5, Split.TEST)
+    budget = Budget(thought=4, batch_size=2)
+    rows, texts = reason(checkpoint, slates, budget=budget, label="x")
+    with torch.inference_mode():
+        scores = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, rows, slates))
+    for ranking, row, text in zip(
+        rank_by_thinking(checkpoint, slates, budget=budget, label="x"), scores.tolist(), texts, strict=True
+    ):
+        assert list(ranking.order) == sorted(range(shop.K), key=lambda c, row=row: -row[c])
+        assert ranking.thought == f"{text.strip()} {ARROW} [c{ranking.order[0] + 1}]"
+        assert ranking.status is AnswerStatus.VALID

@@ -213,10 +213,10 @@ def test_propensities_are_given_or_left_open(tmp_path) -> None:
 def test_a_config_names_a_log(tmp_path) -> None:
     path = tmp_path / "shop.toml"
     path.write_text('[slates]\n[slates.log]\npath = "log.csv"\ngap_days = 2\n[slates.log.columns]\nclick = "taken"\n')
-    read = read_config(path, {"slates": Config}, waiting=())
+    read = read_config(path, {"slates": Config})
     log = read.tables["slates"].log
     assert (str(log.path), log.gap_days, log.columns.click, log.columns.slate) == ("log.csv", 2, "taken", "slate_id")
     write_config(tmp_path / "all.toml", read)
-    assert read_config(tmp_path / "all.toml", {"slates": Config}, waiting=()) == read
+    assert read_config(tmp_path / "all.toml", {"slates": Config}) == read
     path.write_text("[slates]\nk = 5\n")
-    assert read_config(path, {"slates": Config}, waiting=()).tables["slates"].log is None
+    assert read_config(path, {"slates": Config}).tables["slates"].log is None

@@ -21,8 +21,7 @@ BUNDLE = Bundle(
     name="shop",
     corpus=Corpus(items=shop.items(), timelines=()),
     ids=shop.semantic_ids(),
-    thinking=shop.checkpoint(seed=1),
-    direct=shop.checkpoint(seed=2),
+    model=shop.checkpoint(seed=2),
     k=shop.K,
     popular=("i00", "i11"),
     neighbours=remember(shop.corpus()),
@@ -81,7 +80,7 @@ def test_no_slates_no_rankings():
     assert BUNDLE.rank([], think=True) == []
 
 
-def test_thinking_and_direct_are_two_models():
+def test_a_thought_is_written_where_one_is_asked_for_and_changes_rankings():
     orders = [[r.order for r in BUNDLE.rank(SLATES, think=think)] for think in (True, False)]
     assert orders[0] != orders[1]
     assert all(r.thought for r in BUNDLE.rank(SLATES, think=True))
@@ -90,7 +89,7 @@ def test_thinking_and_direct_are_two_models():
 
 def test_swapped_ids_are_refused(spoilt):
     replace(BUNDLE.ids, codes=np.roll(BUNDLE.ids.codes, 1, axis=0)).save(spoilt / "sids")
-    with pytest.raises(UserError, match="thinking: trained with other semantic ids"):
+    with pytest.raises(UserError, match="model: trained with other semantic ids"):
         load_bundle(spoilt)
 
 
@@ -108,7 +107,7 @@ def test_another_catalogue_is_refused(spoilt):
         load_bundle(spoilt)
 
 
-@pytest.mark.parametrize("part", ["corpus/items.parquet", "sids/sids.json", "direct/gr2.json", "bundle.json"])
+@pytest.mark.parametrize("part", ["corpus/items.parquet", "sids/sids.json", "model/gr2.json", "bundle.json"])
 def test_a_missing_part_is_named(spoilt, part):
     (spoilt / part).unlink()
     with pytest.raises(UserError, match=part):

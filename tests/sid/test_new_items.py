@@ -145,3 +145,10 @@ def test_command(tmp_path):
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 2
     assert "is there already" in again.output
+
+
+def test_a_spoilt_table_of_retired_ids(tmp_path):
+    small().save(tmp_path)
+    (tmp_path / "retired.parquet").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"retired\.parquet: unreadable"):
+        Catalogue.load(tmp_path)

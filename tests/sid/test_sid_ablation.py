@@ -37,7 +37,9 @@ def test_grid_rows_by_hand():
     assert (ema.ours, ema.low, ema.high) == (pytest.approx(0.4), pytest.approx(0.4), pytest.approx(0.4))
     assert (ema.paper, ema.match, ema.n) == (0.662, "direction only", 7)
     # without EMA: .4 on average plus half of .1 less half of .2
-    assert rows["EMA", "unique without"].ours == pytest.approx(0.4 + 0.05 - 0.1)
+    without = rows["EMA", "unique without"]
+    assert (without.ours, without.paper, without.match) == (pytest.approx(0.4 + 0.05 - 0.1), 0.313, "yes")
+    assert rows["EMA", "unique with"].match == "no"
     assert rows["EMA", "change of error"].ours == pytest.approx(-0.1)
     assert rows["diversity loss", "change of unique"].match == "yes"
     assert rows["EMA and random last level", "least unique"].ours == pytest.approx(0.7)

@@ -17,6 +17,7 @@ from gr2.lm.train import FitConfig
 from gr2.prompt.parse import parse
 from gr2.record import StageFolder, read_metrics
 from gr2.reward.conditional import conditional_reward
+from gr2.rl.advantage import group_advantages
 from gr2.stages import s03_midtrain, s06_sft, s08_rl
 from gr2.teach.rationale import choice
 from gr2.types import Split, Trace
@@ -158,7 +159,14 @@ def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
         answer = parse(row["text"].replace("<|pad|>", ""), shop.K)
         assert row["status"] == answer.status
         assert row["reward"] == conditional_reward(answer, SLATES.by_id[row["slate_id"]]).total
-    assert [row["step"] for row in read_metrics(folder)] == [1, 2]
+    for group in torch.tensor([[row["reward"], row["advantage"]] for row in rows]).view(-1, 4, 2):
+        assert group[:, 1].tolist() == pytest.approx(group_advantages(group[:, 0]).tolist(), abs=1e-5)
+    assert [(row["phase"], row["step"]) for row in read_metrics(folder)] == [
+        ("rl_valid", 0),
+        ("rl", 1),
+        ("rl_valid", 2),
+        ("rl", 2),
+    ]
     assert not (folder / "trl").exists()
     assert not torch.equal(weights(checkpoint), weights(tuned[0]))
 

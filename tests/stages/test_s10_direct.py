@@ -8,28 +8,34 @@ import torch
 
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.significance import bootstrap_means, interval
-from gr2.lm.rank import rank_in_one_pass
+from gr2.lm.generate import Budget
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass
 from gr2.lm.train import FitConfig
 from gr2.record import StageFolder
 from gr2.stages.s10_direct import Config, direct, distance
 from gr2.types import Split
 
 
-def hits(checkpoint, slates):
+def at_once(checkpoint, slates):
     return per_slate(slates, rank_in_one_pass(checkpoint, slates, batch_size=64, label="x"))["R@1"]
 
 
-def test_rl_learns_the_taste(tmp_path):
+def thinking(checkpoint, slates):
+    return per_slate(slates, rank_by_thinking(checkpoint, slates, budget=Budget(thought=6), label="x"))["R@1"]
+
+
+def test_rl_learns_the_taste_both_ways(tmp_path):
     checkpoint = shop.checkpoint()
     test = shop.slates(200, Split.TEST)
-    before = hits(checkpoint, test)
-    config = Config(fit=FitConfig(steps=120, batch_size=32, learning_rate=1e-2, warmup_steps=10), valid_slates=50)
+    before = [asked(checkpoint, test) for asked in (at_once, thinking)]
+    fit = FitConfig(steps=120, batch_size=48, learning_rate=1e-2, warmup_steps=10)
+    config = Config(fit=fit, valid_slates=50, thoughts=500)
     direct(checkpoint, shop.all_slates(2000, 50), {}, config, 0, StageFolder(path=tmp_path, resumed=False))
-    after = hits(checkpoint, test)
     users = [s.user_id for s in test]
-    gain = bootstrap_means((after - before)[:, None], users, 0)[:, 0]
-    low, _ = interval(gain)
-    assert low > 0.2, f"R@1 {before.mean():.2f} -> {after.mean():.2f}"
+    for asked, untrained in zip((at_once, thinking), before, strict=True):
+        gain = bootstrap_means((asked(checkpoint, test) - untrained)[:, None], users, 0)[:, 0]
+        low, _ = interval(gain)
+        assert low > 0.2, f"{asked.__name__}: {untrained.mean():.2f} + {gain.mean():.2f}"
 
 
 def test_distance_to_the_teacher_by_hand():

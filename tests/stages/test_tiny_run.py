@@ -14,11 +14,11 @@ import shop
 from gr2 import cli
 from gr2.artifacts import Rankings, Scores, SemanticIds, Slates
 from gr2.record import RECORD, digest_folder, read_json
-from gr2.run import STAGES, folder_of, is_built
+from gr2.run import STAGES, folder_of
 from gr2.stages import s08_rl
 from gr2.types import AnswerStatus, Split
 
-STAGE_FOLDERS = tuple(folder_of(stage) for stage in STAGES if is_built(stage))
+STAGE_FOLDERS = tuple(folder_of(stage) for stage in STAGES)
 RANKERS = {
     "incoming",
     "popularity",
@@ -31,6 +31,7 @@ RANKERS = {
     "midtrained_likelihood",
     "gr2_sft_thinking",
     "gr2_sft_direct",
+    "gr2_rl_thinking",
     "gr2_thinking",
     "gr2_direct",
 }
@@ -282,8 +283,8 @@ def test_an_ablation_makes_what_its_component_touches_and_is_reproduced(tiny, ho
     made = {name for name in STAGE_FOLDERS if not (ablated / name / RECORD).samefile(tiny.folder / name / RECORD)}
     assert made == {"10_direct", "11_bundle", "12_evaluate"}
     rows = {(row["row"], row["metric"], row["table"]): row for row in read_json(home / "docs" / "results.json")}
-    thinking = rows["gr2_thinking without opinion", "R@1", "ablation"]
-    assert (thinking["ours"], thinking["p"]) == (0, 1)  # it is the same model
+    rl = rows["gr2_rl_thinking without opinion", "R@1", "ablation"]
+    assert (rl["ours"], rl["p"]) == (0, 1)  # it is the same model
     scores = [Scores.load(run / "12_evaluate").table["end_to_end"]["gr2_direct"] for run in (ablated, tiny.folder)]
     direct = rows["gr2_direct without opinion", "MRR", "ablation-end-to-end"]
     assert direct["ours"] == pytest.approx(scores[0]["MRR"].value - scores[1]["MRR"].value)

@@ -1,0 +1,162 @@
+"""One RL step of ours against stock TRL: same model, prompts and group size, same rollouts for the loss, same process.
+
+`python -m benchmarks.rl_step runs/nano --repeats 5`. Seconds are CPU seconds of one thread, medians of the repeats,
+which alternate between the two.
+"""
+
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+from datasets import Dataset
+from torch import Tensor
+from trl import GRPOTrainer
+
+from gr2.artifacts import Corpus, SemanticIds, Slates
+from gr2.lm.batches import pad_left, pad_right
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.memory import keep_freed_memory
+from gr2.record import write_json
+from gr2.rl.dapo import DapoTrainer
+from gr2.rl.sample import sample
+from gr2.rl.shared_prefix import completion_log_probs
+from gr2.stages.s08_rl import Config, trl_config
+from gr2.types import Split
+
+RESULTS = Path("benchmarks/results/rl_step.json")
+LONGEST, PROMPTS, GROUP, STEPS = 60, 8, 8, 4
+Rollouts = dict[str, Any]
+
+
+def trainer(kind: Any, checkpoint: Checkpoint, prompts: list[str], folder: str, steps: int) -> Any:
+    """A trainer of its own copy of the model. The reward is what costs nothing: the share of even tokens."""
+    config = Config(steps=steps, prompts=PROMPTS, rollouts=GROUP, max_rounds=1, save_steps=10_000)
+    one = kind(
+        model=deepcopy(checkpoint.model),
+        processing_class=checkpoint.tokenizer,
+        reward_funcs=[lambda completion_ids, **_: [sum(t % 2 for t in c) / len(c) for c in completion_ids]],
+        train_dataset=Dataset.from_list([{"prompt": p} for p in prompts]),
+        args=trl_config(config, 0, LONGEST, Path(folder)),
+    )
+    one.max_rounds = 1
+    return one
+
+
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    done = work()
+    return time.process_time() - start, done
+
+
+def batch_of(prompts: list[list[int]], completions: list[list[int]], pad: int) -> Rollouts:
+    """What both losses are asked about."""
+    ids, seen = pad_left([p for p in prompts for _ in range(GROUP)], pad)
+    mask = pad_right([[1] * len(c) for c in completions], 0)
+    return {
+        "prompt_ids": ids,
+        "prompt_mask": seen,
+        "completion_ids": pad_right(completions, pad),
+        "completion_mask": mask,
+        "advantages": torch.randn(len(completions), generator=torch.Generator().manual_seed(0)),
+        "num_items_in_batch": mask.sum(),
+    }
+
+
+def loss_and_gradient(one: Any, batch: Rollouts) -> tuple[float, Tensor]:
+    one.current_gradient_accumulation_steps = 1
+    one.model.train()
+    one.model.zero_grad()
+    loss = one._compute_loss(one.model, batch)
+    loss.backward()
+    return loss.item(), torch.cat([p.grad.flatten() for p in one.model.parameters() if p.grad is not None])
+
+
+def unshared_backward(model: Any, batch: Rollouts, pad: int) -> None:
+    """Our log-probabilities with every rollout's prompt read for itself."""
+    model.zero_grad()
+    own = torch.arange(len(batch["prompt_ids"]))
+    logps, _ = completion_log_probs(
+        model, batch["prompt_ids"], own, batch["completion_ids"], batch["completion_mask"], pad=pad, temperature=1.0
+    )
+    logps.sum().backward()
+
+
+def compare(checkpoint: Checkpoint, texts: list[str], repeats: int) -> dict[str, Any]:
+    """Seconds of each part, by side, and how far loss and gradient are apart."""
+    tokenizer: Any = checkpoint.tokenizer
+    pad, stops = tokenizer.pad_token_id, [tokenizer.eos_token_id]
+    prompts = tokenizer(texts[:PROMPTS], add_special_tokens=False)["input_ids"]
+    each = [p for p in prompts for _ in range(GROUP)]
+    found: dict[str, list[float]] = {}
+    apart: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        stock, ours = (trainer(kind, checkpoint, texts, folder, STEPS) for kind in (GRPOTrainer, DapoTrainer))
+        keys = {"longest": LONGEST, "temperature": 1.0, "stops": stops, "pad": pad}
+        for _ in range(repeats):
+            timed = {
+                "rollouts, stock": lambda: stock._generate_single_turn(each, None, {}, GROUP),
+                "rollouts, ours, prompts not shared": lambda: sample(ours.model, each, 1, **keys),
+                "rollouts, ours": lambda: ours._generate_single_turn(each, None, {}, GROUP),
+            }
+            for name, work in timed.items():
+                spent, completions = seconds(work)
+                found.setdefault(name, []).append(spent)
+            batch = batch_of(prompts, completions[0], pad)
+            spent, (loss, gradient) = seconds(lambda b=batch: loss_and_gradient(stock, b))
+            found.setdefault("loss and gradient, stock", []).append(spent)
+            spent, _ = seconds(lambda b=batch: unshared_backward(ours.model, b, pad))
+            found.setdefault("loss and gradient, ours, prompts not shared", []).append(spent)
+            spent, (own_loss, own_gradient) = seconds(lambda b=batch: loss_and_gradient(ours, b))
+            found.setdefault("loss and gradient, ours", []).append(spent)
+            apart.append((abs(loss - own_loss), (gradient - own_gradient).abs().max().item()))
+    for _ in range(repeats):
+        for name, kind in (("stock", GRPOTrainer), ("ours", DapoTrainer)):
+            with tempfile.TemporaryDirectory() as folder:
+                one = trainer(kind, checkpoint, texts, folder, STEPS)
+                spent, _ = seconds(one.train)
+                found.setdefault(f"whole step, {name}", []).append(spent / STEPS)
+    medians = {name: round(statistics.median(values), 4) for name, values in found.items()}
+    return {
+        "seconds": medians,
+        "times": {
+            part: round(medians[f"{part}, stock"] / medians[f"{part}, ours"], 2)
+            for part in ("rollouts", "loss and gradient", "whole step")
+        },
+        "loss_apart": max(a for a, _ in apart),
+        "gradient_apart": max(a for _, a in apart),
+    }
+
+
+def main(run: Path, repeats: int = 5) -> None:
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    corpus, ids = Corpus.load(run / "01_corpus"), SemanticIds.load(run / "02_sids")
+    checkpoint = Checkpoint.load(run / "06_sft", corpus, ids)
+    slates = Slates.load(run / "04_slates").split(Split.TRAIN)[:512]
+    found: dict[str, Any] = {
+        "machine": f"{platform.machine()}, one thread",
+        "versions": {"torch": torch.__version__, "trl": __import__("trl").__version__},
+        "parameters": sum(p.numel() for p in checkpoint.model.parameters()),
+        "prompts": PROMPTS,
+        "group": GROUP,
+        "repeats": repeats,
+        **compare(checkpoint, [checkpoint.renderer.prompt(s, think=True) for s in slates], repeats),
+    }
+    ours, theirs = (found["seconds"][f"whole step, {side}"] for side in ("ours", "stock"))
+    peer = {"name": "TRL's GRPOTrainer", "value": theirs}
+    found |= {"ratio": found["times"]["whole step"], "ours": ours, "peer": peer, "unit": "CPU seconds a step"}
+    write_json(RESULTS, found)
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,189 @@
+"""Thinking distilled away, as one table: what each step from the thinking model to a small one costs and saves.
+
+All models rank the same slates. The hard subset are the test slates on which thinking changed what comes first: the
+thinking model names another candidate than the same model asked at once (P2 measures what is lost on such a subset).
+Intervals come from a bootstrap that draws users, those of differences are paired. Shapes: n slates, D draws.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import quantiles
+
+import numpy as np
+
+from gr2.distill.students import Run
+from gr2.evaluate.metrics import per_slate
+from gr2.evaluate.results import Result
+from gr2.evaluate.significance import bootstrap_means, interval
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget
+from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
+from gr2.prompt.render import END, END_THINK
+from gr2.types import Ranking, Slate, Split
+
+INCOMING, THINKING, WRITTEN, CUT_OFF, DIRECT = "incoming", "thinking", "thinking, written", "thought cut off", "direct"
+METRICS = ("R@1", "N@3")
+CALLS = 60
+"""One-slate calls that the milliseconds are the median of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a model is asked."""
+
+    rank: Callable[[Checkpoint, Sequence[Slate], str | None], list[Ranking]]
+    said: Callable[[Checkpoint, Ranking], str]
+    """What it wrote for a ranking."""
+
+
+THINK_FIRST = Way(
+    rank=lambda model, slates, label: rank_by_thinking(model, slates, budget=Budget(), label=label),
+    said=lambda _, ranking: ranking.thought.partition("[")[0],
+)
+WRITE_ALL = Way(
+    rank=lambda model, slates, label: rank_by_writing(model, slates, constrained=True, budget=Budget(), label=label),
+    said=lambda model, ranking: ranking.thought + END_THINK + model.renderer.answer(ranking.order) + END,
+)
+AT_ONCE = Way(
+    rank=lambda model, slates, label: rank_in_one_pass(model, slates, batch_size=64, label=label),
+    said=lambda *_: "",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One model, asked one way, and what came of it."""
+
+    name: str
+    parameters: float
+    valid: list[Ranking]
+    test: list[Ranking]
+    tokens: np.ndarray
+    """(n,) written for each test slate."""
+    milliseconds: tuple[float, float, float]
+    """Of CPU time a slate, asked one by one: lower quartile, median, upper quartile."""
+
+
+def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
+    """Ask the thinking model, the same at once, the direct model, and the students, each a folder of `run.out`."""
+    thinking = run.checkpoint(run.run / "08_rl")
+    return [
+        asked(run, THINKING, thinking, THINK_FIRST),
+        asked(run, WRITTEN, thinking, WRITE_ALL),
+        asked(run, CUT_OFF, thinking, AT_ONCE),
+        asked(run, DIRECT, run.checkpoint(run.run / "10_direct"), AT_ONCE),
+        *(asked(run, name, run.checkpoint(run.out / name), AT_ONCE) for name in students),
+    ]
+
+
+def asked(run: Run, name: str, model: Checkpoint, way: Way) -> Contestant:
+    valid, test = (run.slates.split(split) for split in (Split.VALID, Split.TEST))
+    rankings = way.rank(model, test, f"{name}, test")
+    said = [way.said(model, ranking) for ranking in rankings]
+    return Contestant(
+        name=name,
+        parameters=float(model.model.num_parameters()),
+        valid=way.rank(model, valid, f"{name}, validation"),
+        test=rankings,
+        tokens=np.array([len(t) for t in model.tokenizer(said, add_special_tokens=False)["input_ids"]]),
+        milliseconds=timed(lambda slates: way.rank(model, slates, None), test[:CALLS]),
+    )
+
+
+def timed(rank: Callable[[Sequence[Slate]], object], slates: Sequence[Slate]) -> tuple[float, float, float]:
+    """Quartiles of the CPU time of one-slate calls, in ms: what a call takes by the clock where one thread has a core
+    to itself."""
+    spent = []
+    rank(slates[:1])
+    for slate in slates:
+        start = time.process_time()
+        rank([slate])
+        spent.append(1000 * (time.process_time() - start))
+    low, middle, high = quantiles(spent, n=4)
+    return low, middle, high
+
+
+def rows(run: Run, table: str, models: Sequence[Contestant]) -> list[Result]:
+    """Of two tables: what each model is worth and costs, and its paired differences (table-differences)."""
+    by_name = {one.name: one for one in models}
+    test = list(run.slates.split(Split.TEST))
+    hard_n = np.array(
+        [a.order[0] != b.order[0] for a, b in zip(by_name[THINKING].test, by_name[CUT_OFF].test, strict=True)]
+    )
+    echo = [Ranking(slate_id=s.slate_id, order=tuple(range(len(s.candidates)))) for s in test]
+    values = {one.name: per_slate(test, one.test) for one in models} | {INCOMING: per_slate(test, echo)}
+    judge = Judge(table=table, slates=test, hard_n=hard_n, values=values)
+    valid = run.slates.split(Split.VALID)
+    valid_users = np.array([s.user_id for s in valid])
+    made = [row for metric in METRICS for row in judge.means(INCOMING, metric)]
+    for one in models:
+        tried = per_slate(valid, one.valid)
+        made += [judge.row(one.name, f"{m}, validation", tried[m], valid_users) for m in METRICS]
+        made += [row for metric in METRICS for row in judge.means(one.name, metric)]
+        made.append(judge.cost(one.name, "parameters", one.parameters, one.parameters, one.parameters))
+        made.append(judge.row(one.name, "tokens", one.tokens, judge.users))
+        low, middle, high = one.milliseconds
+        made.append(judge.cost(one.name, "milliseconds", low, middle, high))
+        made += [row for metric in METRICS for row in judge.differences(one.name, metric)]
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Means and paired differences on the test slates."""
+
+    table: str
+    slates: Sequence[Slate]
+    hard_n: np.ndarray
+    values: Mapping[str, Mapping[str, np.ndarray]]
+    """model -> metric -> (n,)."""
+
+    @property
+    def cuts(self) -> dict[str, np.ndarray]:
+        """How a metric's name goes on -> (n,) bool: all test slates, and the hard ones where there are any."""
+        return {"": np.ones(len(self.slates), bool)} | ({", hard": self.hard_n} if self.hard_n.any() else {})
+
+    def means(self, name: str, metric: str) -> list[Result]:
+        value_n = self.values[name][metric]
+        return [self.row(name, metric + cut, value_n[kept], self.users[kept]) for cut, kept in self.cuts.items()]
+
+    def differences(self, name: str, metric: str) -> list[Result]:
+        """Less the thinking and the direct model, and how much it keeps of the direct model's gain."""
+        made = []
+        for other in (o for o in (THINKING, DIRECT) if o != name):
+            less_n = self.values[name][metric] - self.values[other][metric]
+            for cut, kept in self.cuts.items():
+                made.append(
+                    self.row(name, f"{metric} less {other}{cut}", less_n[kept], self.users[kept], "-differences")
+                )
+        return [*made, self.kept_gain(name, metric)]
+
+    def kept_gain(self, name: str, metric: str) -> Result:
+        """(model - incoming) / (direct - incoming)."""
+        ours_n, theirs_n = (self.values[n][metric] - self.values[INCOMING][metric] for n in (name, DIRECT))
+        draws = bootstrap_means(np.stack([ours_n, theirs_n], 1), self.users.tolist())
+        low, high = interval(draws[:, 0] / draws[:, 1])
+        value = float(ours_n.mean() / theirs_n.mean())
+        return self.cost(name, f"share of direct's gain, {metric}", low, value, high, "-differences")
+
+    def row(self, name: str, metric: str, value_n: np.ndarray, users: np.ndarray, more: str = "") -> Result:
+        low, high = interval(bootstrap_means(value_n[:, None], users.tolist())[:, 0])
+        return Result(
+            table=self.table + more,
+            row=name,
+            metric=metric,
+            ours=float(value_n.mean()),
+            low=low,
+            high=high,
+            n=len(users),
+        )
+
+    def cost(self, name: str, metric: str, low: float, value: float, high: float, more: str = "") -> Result:
+        n = CALLS if metric == "milliseconds" else len(self.slates)
+        return Result(table=self.table + more, row=name, metric=metric, ours=value, low=low, high=high, n=n)
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        return np.array([s.user_id for s in self.slates])

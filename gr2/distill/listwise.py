@@ -1,0 +1,85 @@
+"""Distillation of a model that ranks at once: the whole ranking, not only who comes first.
+
+The candidates' one-pass log-probabilities are the scores of a Plackett-Luce model (`rl.plackett_luce`). Its divergence
+from another one is, by the chain rule, a sum over ranks,
+
+    KL(teacher || student) = E over orders of the teacher [ sum_r KL(teacher(. | left at r) || student(. | left at r)) ]
+
+whose inner terms are exact; orders are drawn from the teacher. (P2 §5 names "logit distillation"; the listwise form is
+ours.) Shapes: B slates, K candidates, G orders a slate.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from gr2.evaluate.metrics import recall_at_1
+from gr2.lm.batches import chunks, epoch_picks
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.onepass import candidate_logprobs
+from gr2.lm.rank import direct_tree, rank_in_one_pass
+from gr2.lm.train import FitConfig, fit
+from gr2.progress import track
+from gr2.record import StageFolder
+from gr2.rl.plackett_luce import sample_orders
+from gr2.types import Slate
+
+ORDERS = 4
+"""Orders drawn from the teacher a slate and step."""
+NEVER = -1e9
+
+
+def listwise_kl(student_BK: Tensor, teacher_BK: Tensor, orders_BGK: Tensor) -> Tensor:
+    """(B,) nats, mean over the orders: KL(teacher || student) of who comes next, summed over the ranks of each."""
+    k = orders_BGK.shape[-1]
+    gone_KK = torch.ones(k, k, dtype=torch.bool).tril(-1)  # at rank r, whoever stands before r
+
+    def next_BGKK(scores_BK: Tensor) -> Tensor:
+        """log P(who comes next) at each rank, candidates as they stand in the order."""
+        in_order = scores_BK[:, None].expand(orders_BGK.shape).gather(-1, orders_BGK)
+        return in_order[:, :, None].expand(*orders_BGK.shape, k).masked_fill(gone_KK, NEVER).log_softmax(-1)
+
+    teacher, student = next_BGKK(teacher_BK), next_BGKK(student_BK)
+    return (teacher.exp() * (teacher - student)).sum((-1, -2)).mean(1)
+
+
+@torch.inference_mode()
+def one_pass_scores(checkpoint: Checkpoint, slates: Sequence[Slate], label: str | None) -> Tensor:
+    """(n, K) log-probabilities of the candidates' ids. All slates have one K."""
+    parts = track(list(chunks(slates, 64)), label)
+    return torch.cat([candidate_logprobs(checkpoint.model, direct_tree(checkpoint, part)).cpu() for part in parts])
+
+
+def harm(checkpoint: Checkpoint, slates: Sequence[Slate], teacher_nK: Tensor) -> float:
+    """Mean nats a slate that the model is off the teacher, along the teacher's likeliest order."""
+    best_n1K = teacher_nK.argsort(-1, descending=True)[:, None]
+    return listwise_kl(one_pass_scores(checkpoint, slates, None), teacher_nK, best_n1K).mean().item()
+
+
+def distill(
+    student: Checkpoint,
+    slates: Sequence[Slate],
+    teacher_nK: Tensor,
+    config: FitConfig,
+    seed: int,
+    work: StageFolder,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+) -> None:
+    """Train the student's model in place to rank `slates` as the teacher's scores of them do; no target is read."""
+
+    def loss_of(picks: list[int]) -> Tensor:
+        student_BK = candidate_logprobs(student.model, direct_tree(student, [slates[i] for i in picks]))
+        teacher_BK = teacher_nK[picks]
+        return listwise_kl(student_BK, teacher_BK, sample_orders(teacher_BK, ORDERS)).mean()
+
+    def batch_of(step: int) -> list[int]:
+        return epoch_picks(len(slates), config.batch_size, step, seed)
+
+    fit(student.model, batch_of, loss_of, config, work, phase="distill", seed=seed, evaluate=evaluate)
+
+
+def watch(student: Checkpoint, slates: Sequence[Slate], teacher_nK: Tensor) -> dict[str, float]:
+    """What is looked at while training: how far off the teacher, and R@1."""
+    rankings = rank_in_one_pass(student, slates, batch_size=64, label=None)
+    return {"harm": harm(student, slates, teacher_nK), "r1": recall_at_1(slates, rankings)}

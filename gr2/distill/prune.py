@@ -1,0 +1,27 @@
+"""Depth-wise pruning: leave out the layer that is missed least (P2 §5; how it is chosen is ours)."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from gr2.lm.checkpoint import Checkpoint
+
+
+def without_layer(model: Any, at: int) -> Any:
+    """A copy of a Qwen3-like model without layer `at`, counted from 0; the layers above move down."""
+    smaller = copy.deepcopy(model)
+    del smaller.model.layers[at]
+    for number, layer in enumerate(smaller.model.layers):
+        layer.self_attn.layer_idx = number  # the place of its keys and values in a cache
+    smaller.config.num_hidden_layers = len(smaller.model.layers)
+    if getattr(smaller.config, "layer_types", None):
+        smaller.config.layer_types = smaller.config.layer_types[:at] + smaller.config.layer_types[at + 1 :]
+    return smaller
+
+
+def least_missed(checkpoint: Checkpoint, harm: Callable[[Checkpoint], float]) -> tuple[Checkpoint, list[float]]:
+    """The checkpoint without the layer that does the least harm when it is gone, and the harm of leaving out each."""
+    layers = range(len(checkpoint.model.model.layers))
+    tries = [checkpoint.with_model(without_layer(checkpoint.model, at)) for at in layers]
+    harms = [harm(one) for one in tries]
+    return tries[harms.index(min(harms))], harms

@@ -1,0 +1,143 @@
+"""The direct model of a finished run, made smaller in two ways; each goes into a folder of its own and is made once.
+
+pruned-N: N of its layers, the others left out one after the other, distilled again after each. small-N: about 1/N of
+its parameters, mid-trained from random weights as the run's own model was, then distilled.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from gr2.artifacts import Corpus, SemanticIds, Slates
+from gr2.distill.listwise import distill, harm, one_pass_scores, watch
+from gr2.distill.prune import least_missed
+from gr2.errors import UserError
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.nano import NanoConfig
+from gr2.lm.train import FitConfig
+from gr2.record import RECORD, StageFolder, is_complete, key_of, read_json, stage_folder
+from gr2.stages import s03_midtrain
+from gr2.types import Slate, Split
+
+SHAPES = {
+    "small-4": NanoConfig(width=64, layers=3, head_width=32, feed=224),
+    "small-16": NanoConfig(width=32, layers=2, head_width=16, feed=96),
+}
+"""About 1/4 and 1/16 of nano's parameters, embeddings included."""
+SMALL = FitConfig(steps=1200, batch_size=32, learning_rate=3e-3, warmup_steps=50)
+PRUNED = FitConfig(steps=200, batch_size=32, learning_rate=1e-3, warmup_steps=20)
+LOOKED_AT = 256
+"""Validation slates that choose the layer to leave out, and that are looked at while training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run, read only, and the folder that the students go into."""
+
+    run: Path
+    out: Path
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return Corpus.load(self.run / "01_corpus")
+
+    @cached_property
+    def ids(self) -> SemanticIds:
+        return SemanticIds.load(self.run / "02_sids")
+
+    @cached_property
+    def slates(self) -> Slates:
+        return Slates.load(self.run / "04_slates")
+
+    @cached_property
+    def seed(self) -> int:
+        return int(self.record("10_direct")["config"]["seed"])
+
+    def record(self, stage: str) -> dict[str, Any]:
+        return read_json(self.run / stage / RECORD)
+
+    def checkpoint(self, folder: Path) -> Checkpoint:
+        return Checkpoint.load(folder, self.corpus, self.ids)
+
+    def make(
+        self, name: str, key: Mapping[str, Any], inputs: Sequence[Path], train: Callable[[StageFolder], Checkpoint]
+    ) -> Path:
+        """The folder of a checkpoint, made now unless it is complete. Raises UserError when it was made otherwise."""
+        folder, of = self.out / name, {path.name: path for path in inputs}
+        full = {**key, "seed": self.seed}
+        if not is_complete(folder):
+            with stage_folder(folder, full, of) as work:
+                train(work).save(work.path)
+        elif {k: read_json(folder / RECORD)[k] for k in ("config", "inputs")} != key_of(full, of):
+            raise UserError(f"{folder}: made with another config or inputs; delete it and run again")
+        return folder
+
+    def teacher_scores(self) -> Tensor:
+        """(n, K) of the direct model on the training slates; kept, since every student learns from them."""
+        path = self.out / f"teacher-{self.record('10_direct')['digest']}.safetensors"
+        if not path.exists():
+            teacher = self.checkpoint(self.run / "10_direct")
+            scores = one_pass_scores(teacher, self.slates.split(Split.TRAIN), "the teacher's scores")
+            self.out.mkdir(parents=True, exist_ok=True)
+            aside = path.with_suffix(".partial")
+            save_file({"scores": scores.contiguous()}, aside)
+            os.replace(aside, path)
+        return load_file(path)["scores"]
+
+
+def make_students(run: Run) -> dict[str, Path]:
+    """All of them, name -> folder; goes on where a stopped call was."""
+    shorter: dict[str, Path] = {}
+    of = run.run / "10_direct"
+    for layers in range(int(run.checkpoint(of).model.config.num_hidden_layers) - 1, 0, -1):
+        name = f"pruned-{layers}"
+        of = shorter[name] = run.make(name, PRUNED.model_dump(), [of, run.run / "04_slates"], partial(pruned, run, of))
+    return shorter | {name: small(run, name, shape) for name, shape in SHAPES.items()}
+
+
+def pruned(run: Run, of: Path, work: StageFolder) -> Checkpoint:
+    """One layer less than the checkpoint in `of`, distilled again from the direct model."""
+    shown, scores = looked_at(run)
+    student, harms = least_missed(run.checkpoint(of), lambda one: harm(one, shown, scores))
+    work.counts["harms"] = [round(value, 4) for value in harms]
+    return distilled(run, student, PRUNED, work)
+
+
+def small(run: Run, name: str, shape: NanoConfig) -> Path:
+    """A model of this shape: mid-trained as the run's own was but from random weights, then distilled."""
+    own = {k: v for k, v in run.record("03_midtrain")["config"].items() if k != "seed"}
+    config = s03_midtrain.Config.model_validate({**own, "nano": shape.model_dump(), "base": False})
+    corpus_ids = [run.run / "01_corpus", run.run / "02_sids"]
+    middle = run.make(
+        f"{name}-midtrained",
+        config.model_dump(),
+        corpus_ids,
+        lambda work: s03_midtrain.midtrain(run.corpus, run.ids, config, run.seed, work),
+    )
+    return run.make(
+        name,
+        SMALL.model_dump(),
+        [middle, run.run / "04_slates", run.run / "10_direct"],
+        lambda work: distilled(run, run.checkpoint(middle), SMALL, work),
+    )
+
+
+def distilled(run: Run, student: Checkpoint, config: FitConfig, work: StageFolder) -> Checkpoint:
+    shown, scores = looked_at(run)
+    train = run.slates.split(Split.TRAIN)
+    distill(
+        student, train, run.teacher_scores(), config, run.seed, work, evaluate=lambda: watch(student, shown, scores)
+    )
+    return student
+
+
+def looked_at(run: Run) -> tuple[Sequence[Slate], Tensor]:
+    """The first validation slates, and the direct model's scores of them."""
+    shown = run.slates.split(Split.VALID)[:LOOKED_AT]
+    return shown, one_pass_scores(run.checkpoint(run.run / "10_direct"), shown, None)

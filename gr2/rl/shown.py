@@ -1,0 +1,31 @@
+"""Slates shown in another order than they came in, so that a place carries no answer (METHOD §4, ours)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from zlib import crc32
+
+import numpy as np
+
+from gr2.types import Answer, Slate
+
+
+def shown_as(slate: Slate, places: Sequence[int]) -> Slate:
+    """The same slate with candidate `places[i]` at place i."""
+    return replace(
+        slate,
+        candidates=tuple(slate.candidates[c] for c in places),
+        scores=tuple(slate.scores[c] for c in places),
+        gains=tuple(slate.gains[c] for c in places),
+        votes=tuple(slate.votes[c] for c in places) if slate.votes else (),
+    )
+
+
+def random_places(slate: Slate, seed: int) -> tuple[int, ...]:
+    """A permutation of range(K) that seed and slate_id decide."""
+    rng = np.random.default_rng((seed, crc32(slate.slate_id.encode())))
+    return tuple(rng.permutation(len(slate.candidates)).tolist())
+
+
+def as_it_came(answer: Answer, places: Sequence[int]) -> Answer:
+    """An answer about the slate as shown, in the places in which its candidates came in."""
+    return replace(answer, order=tuple(places[c] for c in answer.order))

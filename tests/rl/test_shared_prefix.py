@@ -1,0 +1,85 @@
+"""What is shared changes nothing: losses, gradients and completions are those of TRL and transformers."""
+
+from collections import Counter
+
+import pytest
+import shop
+import torch
+from datasets import Dataset
+from trl import GRPOTrainer
+
+from gr2.lm.batches import pad_left, pad_right
+from gr2.rl.dapo import DapoTrainer
+from gr2.rl.sample import draw, sample
+from gr2.stages.s08_rl import Config, trl_config
+
+LONGEST, GROUP = 9, 3
+PROMPTS = [[40, 41, 42, 43], [50, 51]]
+COMPLETIONS = [[60, 61, 62], [63], [64, 65], [66, 67, 68, 69, 70], [71], [72, 73]]
+
+
+def trainer(kind, folder):
+    checkpoint = shop.checkpoint()
+    config = Config(steps=1, prompts=2, rollouts=GROUP, temperature=0.7)
+    return kind(
+        model=checkpoint.model,
+        processing_class=checkpoint.tokenizer,
+        reward_funcs=[lambda completion_ids, **_: [0.0] * len(completion_ids)],
+        train_dataset=Dataset.from_list([{"prompt": "<think>"}] * 4),
+        args=trl_config(config, 0, LONGEST, folder),
+    )
+
+
+def batch(pad):
+    """Six rollouts of two prompts, not next to each other; the fourth was cut off, so it is masked."""
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    prompts, seen = pad_left([p for p in PROMPTS for _ in range(GROUP)], pad)
+    completions = pad_right(COMPLETIONS, pad)
+    mask = pad_right([[1] * len(c) if i != 3 else [0] * len(c) for i, c in enumerate(COMPLETIONS)], 0)
+    rows = {"prompt_ids": prompts, "prompt_mask": seen, "completion_ids": completions, "completion_mask": mask}
+    rows["advantages"] = torch.tensor([1.0, -0.5, -0.5, 2.0, -1.0, 0.3])
+    return {k: v[order] for k, v in rows.items()} | {"num_items_in_batch": mask.sum()}
+
+
+def test_loss_and_gradient_are_trls(tmp_path):
+    found = []
+    for kind in (GRPOTrainer, DapoTrainer):
+        one = trainer(kind, tmp_path)
+        one.current_gradient_accumulation_steps = 1
+        one.model.train()
+        loss = one._compute_loss(one.model, batch(one.processing_class.pad_token_id))
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in one.model.parameters()])
+        found.append((loss.item(), gradient, one._metrics["train"]["entropy"][0]))
+    (theirs, their_gradient, their_entropy), (ours, our_gradient, our_entropy) = found
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    assert our_entropy == pytest.approx(their_entropy, abs=1e-5)
+    assert (our_gradient - their_gradient).abs().max() < 1e-5
+    assert their_gradient.abs().max() > 1e-2
+
+
+def test_the_likeliest_completions_are_those_of_transformers():
+    """At almost no temperature every rollout is greedy; prompts of two lengths, some rows ending early."""
+    checkpoint = shop.checkpoint()
+    pad, rows = checkpoint.tokenizer.pad_token_id, [PROMPTS[0], PROMPTS[1], [44]]
+    ids, seen = pad_left(rows, pad)
+    settings = {"max_new_tokens": 40, "do_sample": False, "pad_token_id": pad}
+    free = checkpoint.model.generate(input_ids=ids, attention_mask=seen, eos_token_id=-1, **settings)
+    stops = [free[0, ids.shape[1] + 3].item(), free[1, ids.shape[1] + 35].item()]
+    greedy = checkpoint.model.generate(input_ids=ids, attention_mask=seen, eos_token_id=stops, **settings)
+    written = sample(checkpoint.model, rows, 2, longest=40, temperature=1e-4, stops=stops, pad=pad)
+    assert len(written) == 6
+    for i, row in enumerate(written):
+        expected = greedy[i // 2, ids.shape[1] :].tolist()
+        assert row == expected[: len(row)]
+        assert len(row) == 40 or row[-1] in stops
+        assert not set(row[:-1]) & set(stops)
+
+
+def test_draws_follow_the_probabilities():
+    torch.manual_seed(0)
+    logits = torch.tensor([[0.0, 1.0, -torch.inf, 2.0]]).expand(20_000, 4)
+    drawn = Counter(draw(logits, temperature=2.0).tolist())
+    wanted = (logits[0] / 2).softmax(-1)
+    assert [drawn[i] / 20_000 for i in range(4)] == pytest.approx(wanted.tolist(), abs=0.015)
+    assert drawn[2] == 0

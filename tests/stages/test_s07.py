@@ -1,0 +1,160 @@
+"""On-policy distillation on the made-up shop: the student takes after its teacher, by each objective."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import shop
+import torch
+
+from gr2.artifacts import Traces
+from gr2.errors import UserError
+from gr2.lm.alignment import Mix
+from gr2.lm.train import FitConfig
+from gr2.record import StageFolder, read_json, read_metrics
+from gr2.stages import s03_midtrain, s06_sft, s07_opd
+from gr2.teach.rationale import choice
+from gr2.types import Split, Trace
+
+SLATES = shop.all_slates(300, 40)
+MIDTRAIN = s03_midtrain.Config(
+    nano=shop.NANO,
+    base=False,
+    history=5,
+    k=shop.K,
+    mix=Mix(preference=0.5, slate=0.5, caption=0, persona=0, language=0),
+    fit=FitConfig(steps=130, batch_size=16, learning_rate=1e-2, warmup_steps=20),
+)
+SFT = s06_sft.Config(fit=FitConfig(steps=120, batch_size=16, learning_rate=5e-3, warmup_steps=10), valid_slates=20)
+OPD = s07_opd.Config(
+    teacher="teacher",
+    cold_steps=70,
+    thought_tokens=12,
+    valid_slates=20,
+    fit=FitConfig(steps=110, batch_size=4, learning_rate=3e-3, warmup_steps=10),
+)
+
+
+def work(folder) -> StageFolder:
+    folder.mkdir(parents=True, exist_ok=True)
+    return StageFolder(path=folder, resumed=False)
+
+
+def oracle(slate) -> Trace:
+    order = (slate.target, *(c for c in range(shop.K) if c != slate.target))
+    return Trace(
+        slate_id=slate.slate_id,
+        thought=f"likes shop {choice(order)}",
+        order=order,
+        evidence="genre",
+        attempt=0,
+        kept=True,
+        reason="oracle",
+    )
+
+
+TRACES = Traces(traces=tuple(map(oracle, SLATES.split(Split.TRAIN))))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A mid-trained student, and the teacher that it became by SFT."""
+    folder = tmp_path_factory.mktemp("models")
+    student = s03_midtrain.midtrain(shop.corpus(60), shop.semantic_ids(), MIDTRAIN, 0, work(folder / "midtrain"))
+    teacher = student.with_model(copy.deepcopy(student.model))
+    s06_sft.sft(teacher, SLATES, TRACES, SFT, 0, work(folder / "sft"))
+    return student, teacher
+
+
+def taught(models, folder, **changes):
+    student = models[0].with_model(copy.deepcopy(models[0].model))
+    s07_opd.opd(student, models[1], SLATES, TRACES.kept(), OPD.model_copy(update=changes), 0, work(folder))
+    return student
+
+
+def test_the_student_takes_after_its_teacher(models, tmp_path):
+    """Per token it wrote: a mean of the last ten steps, below that of the first ten after the cold start."""
+    taught(models, tmp_path)
+    rows = [row for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
+    assert [row["step"] for row in rows] == list(range(70, 110))
+    first, last = (sum(row["reverse_kl"] for row in part) / 10 for part in (rows[:10], rows[-10:]))
+    assert last < 0.9 * first
+
+
+def test_forward_kl_writes_nothing_and_learns_to_answer(models, tmp_path):
+    student = taught(models, tmp_path, objective="forward_kl", fit=OPD.fit.model_copy(update={"steps": 90}))
+    assert not [row for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
+    losses = [row["loss"] for row in read_metrics(tmp_path) if row["phase"] == "opd"]
+    assert losses[-1] < 0.3 * losses[0]
+    valid = SLATES.split(Split.VALID)
+    before, after = (s07_opd.thinking_metrics(one, valid, 12)["valid_share"] for one in (models[0], student))
+    assert after > max(before, 0.8)
+
+
+def test_reverse_kl_reads_no_reward(models, tmp_path):
+    """With every target elsewhere the same weights come out; with rewards they would not. The one who writes well is
+    the student here, or all answers would earn the same."""
+    fit = OPD.fit.model_copy(update={"steps": 3, "warmup_steps": 1})
+    moved = replace(SLATES, slates=tuple(replace(s, gains=(*s.gains[1:], s.gains[0])) for s in SLATES.slates))
+
+    def weights(slates, objective):
+        student = models[1].with_model(copy.deepcopy(models[1].model))
+        config = OPD.model_copy(update={"objective": objective, "fit": fit, "cold_steps": 0, "valid_slates": 0})
+        s07_opd.opd(student, models[0], slates, TRACES.kept(), config, 0, work(tmp_path))
+        return torch.cat([p.detach().flatten() for p in student.model.parameters()])
+
+    assert torch.equal(weights(SLATES, "reverse_kl"), weights(moved, "reverse_kl"))
+    assert not torch.equal(weights(SLATES, "reverse_kl"), weights(SLATES, "opd"))
+
+
+def test_another_tokenizer_and_no_trace_are_the_users_errors(models, tmp_path):
+    other = shop.checkpoint()
+    other.tokenizer.add_tokens(["<new>"])
+    with pytest.raises(UserError, match="teacher: teacher has another tokenizer"):
+        s07_opd.opd(models[0], other, SLATES, TRACES.kept(), OPD, 0, work(tmp_path))
+    with pytest.raises(UserError, match="no trace was kept; raise"):
+        s07_opd.opd(models[0], models[1], SLATES, (), OPD, 0, work(tmp_path))
+
+
+def complete(folder, digest) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps({"digest": digest}))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Stages 1 to 5 on disk, without their contents."""
+    for name in s07_opd.READS:
+        complete(tmp_path / name, name)
+    return tmp_path
+
+
+def test_without_a_teacher_it_is_left_out(run):
+    s07_opd.main(run, s07_opd.Config(), 0)
+    assert read_json(run / "07_opd" / "record.json")["counts"] == {"left_out": True}
+    assert [path.name for path in (run / "07_opd").iterdir()] == ["record.json"]
+
+
+def test_from_files_a_smaller_student(run, models):
+    small = shop.NANO.model_copy(update={"layers": 1})
+    shop.corpus(60).save(run / "01_corpus")
+    shop.semantic_ids().save(run / "02_sids")
+    SLATES.save(run / "04_slates")
+    TRACES.save(run / "05_traces")
+    models[1].save(run / "big")
+    complete(run / "big", "big")
+    fit = FitConfig(steps=2, batch_size=2, learning_rate=1e-3)
+    config = OPD.model_copy(
+        update={
+            "teacher": str(run / "big"),
+            "student": MIDTRAIN.model_copy(update={"nano": small, "fit": fit}),
+            "cold_steps": 1,
+            "fit": fit,
+        }
+    )
+    s07_opd.main(run, config, 0)
+    record = read_json(run / "07_opd" / "record.json")
+    assert record["inputs"]["teacher"] == "big"
+    assert record["counts"]["parameters"] < models[1].model.num_parameters()
+    assert (run / "07_opd" / "midtrained" / "model.safetensors").exists()
