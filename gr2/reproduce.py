@@ -1,7 +1,8 @@
 """`gr2 reproduce TABLE`: make a table of docs/results.json again, by the command stored beside its rows, and compare.
 
-The command writes docs/results.json itself; when it has been read, the files are put back as they were, so that
-reproducing never changes what is reproduced. (ours)
+The command writes docs/results.json itself, from which the table's rows have been taken, so that one that writes none
+does not pass. When it has been read, the files are put back as they were: reproducing never changes what is reproduced.
+(ours)
 """
 
 import math
@@ -20,7 +21,7 @@ from rich.table import Table
 
 from gr2.config import nearest
 from gr2.errors import UserError
-from gr2.record import read_json
+from gr2.record import read_json, write_json
 from gr2.run import console
 
 Row = Mapping[str, Any]
@@ -55,6 +56,7 @@ def compare_again(docs: Path, table: str) -> bool:
         raise UserError(f"{docs / FILES[0]}: no table {table!r}; {nearest(table, {r['table'] for r in stored(docs)})}")
     commands = [_words(command) for command in _commands(old)]
     with put_back([docs / name for name in FILES]):
+        write_json(docs / FILES[0], [row for row in stored(docs) if row["table"] != table])
         for words in commands:
             console.print(f"[bold]$[/] {escape(shlex.join(words))}", soft_wrap=True, highlight=False)
             _run(words)

@@ -14,7 +14,11 @@ from gr2.types import Item, Ranking, Slate
 
 EVALUATION = folder_of(STAGES[-1])
 REPORT = "report.html"
-PROTOCOLS = {"given_target": "target in the slate", "end_to_end": "end to end (a target not retrieved counts 0)"}
+PROTOCOLS = {
+    "given_target": "target in the slate",
+    "end_to_end": "end to end (a target not retrieved counts 0)",
+    "debiased": "target in the slate, clicks weighted by how likely their places are looked at",
+}
 METRICS = ("R@1", "R@3", "N@3", "N@5")
 """As P2 reports them, and as many as 80 columns hold."""
 WIDEST = 4
@@ -68,7 +72,7 @@ def next_step(runs: Sequence[Path]) -> str:
 def main_table(scores: Scores, protocol: str) -> Table:
     """One row a ranker: value, 95 % interval, change to the incoming order and its p; the report has all metrics."""
     rankers = scores.table[protocol]
-    n = scores.n_slates if protocol == "given_target" else scores.n_events
+    n = rankers["incoming"][METRICS[0]].n
     table = Table(title=f"{PROTOCOLS.get(protocol, protocol)}, n = {n}", title_justify="left", header_style="bold")
     table.caption = "95 % interval below each value, then the change to the incoming order and its paired p"
     table.add_column("ranker")

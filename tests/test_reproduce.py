@@ -61,6 +61,13 @@ def test_the_numbers_are_compared_and_the_files_put_back(docs, capsys):
     assert (docs / "results.md").read_text() == "old page"
 
 
+def test_a_command_that_writes_nothing_does_not_pass(docs, capsys):
+    Path("make.py").write_text("")
+    assert not compare_again(docs, "nano")
+    assert "nano: 4 gone" in capsys.readouterr().out
+    assert stored(docs) == OLD
+
+
 @pytest.mark.parametrize(("rows", "code"), [(OLD, 0), (NEW[:2] + OLD[2:4], 0), (NEW, 1)])
 def test_the_exit_code_says_whether_anything_differs(docs, monkeypatch, rows, code):
     made(rows)

@@ -15,6 +15,7 @@ import numpy as np
 from gr2.artifacts import Corpus
 from gr2.baselines.counts import WINDOWS, Counts, CrossCounts, cross_count, look_up
 from gr2.retrieve.folds import user_folds
+from gr2.retrieve.neighbours import NO_VOTE
 from gr2.types import Slate
 
 CHUNK = 512
@@ -25,8 +26,6 @@ SHRINK = 5.0
 """Added to both counts under a cosine, so that two rare items that met once are no perfect match."""
 DECAY = 0.9
 """Weight of a history event relative to the one after it."""
-NO_VOTE = 1e-3
-"""Added to votes before their logarithm is taken."""
 Table = dict[str, np.ndarray]
 
 

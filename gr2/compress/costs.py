@@ -11,9 +11,7 @@ import torch
 from gr2.compress.context import Compressor, key
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import prompt_tokens
-from gr2.lm.onepass import candidate_logprobs
-from gr2.lm.rank import rank_in_one_pass, slate_tree
+from gr2.lm.rank import rank_in_one_pass, scores_at_once
 from gr2.stages.s10_direct import policy_loss
 from gr2.types import Slate
 
@@ -67,9 +65,7 @@ def costs(ranker: Checkpoint, compressor: Compressor, slates: Sequence[Slate]) -
         rank(cold.shorten(slate))
 
     def step(batch: Sequence[Slate]) -> None:
-        prompts = prompt_tokens(ranker, batch, think=False)
-        scores_BK = candidate_logprobs(ranker.model, slate_tree(ranker, prompts, batch))
-        policy_loss(scores_BK, torch.tensor([s.gains for s in batch]), ROLLOUTS)[0].backward()
+        policy_loss(scores_at_once(ranker, batch), torch.tensor([s.gains for s in batch]), ROLLOUTS)[0].backward()
         ranker.model.zero_grad()
 
     def step_short(batch: Sequence[Slate]) -> None:

@@ -1,6 +1,6 @@
 """Distillation of a model that ranks at once: the whole ranking, not only who comes first.
 
-The candidates' one-pass log-probabilities are the scores of a Plackett-Luce model (`rl.plackett_luce`). Its divergence
+The candidates' one-pass scores are those of a Plackett-Luce model (`rl.plackett_luce`). Its divergence
 from another one is, by the chain rule, a sum over ranks,
 
     KL(teacher || student) = E over orders of the teacher [ sum_r KL(teacher(. | left at r) || student(. | left at r)) ]
@@ -17,8 +17,7 @@ from torch import Tensor
 from gr2.evaluate.metrics import recall_at_1
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.onepass import candidate_logprobs
-from gr2.lm.rank import direct_tree, rank_in_one_pass
+from gr2.lm.rank import rank_in_one_pass, scores_at_once
 from gr2.lm.train import FitConfig, fit
 from gr2.progress import track
 from gr2.record import StageFolder
@@ -46,9 +45,9 @@ def listwise_kl(student_BK: Tensor, teacher_BK: Tensor, orders_BGK: Tensor) -> T
 
 @torch.inference_mode()
 def one_pass_scores(checkpoint: Checkpoint, slates: Sequence[Slate], label: str | None) -> Tensor:
-    """(n, K) log-probabilities of the candidates' ids. All slates have one K."""
+    """(n, K) scores of the candidates. All slates have one K."""
     parts = track(list(chunks(slates, 64)), label)
-    return torch.cat([candidate_logprobs(checkpoint.model, direct_tree(checkpoint, part)).cpu() for part in parts])
+    return torch.cat([scores_at_once(checkpoint, part).cpu() for part in parts])
 
 
 def harm(checkpoint: Checkpoint, slates: Sequence[Slate], teacher_nK: Tensor) -> float:
@@ -69,7 +68,7 @@ def distill(
     """Train the student's model in place to rank `slates` as the teacher's scores of them do; no target is read."""
 
     def loss_of(picks: list[int]) -> Tensor:
-        student_BK = candidate_logprobs(student.model, direct_tree(student, [slates[i] for i in picks]))
+        student_BK = scores_at_once(student, [slates[i] for i in picks])
         teacher_BK = teacher_nK[picks]
         return listwise_kl(student_BK, teacher_BK, sample_orders(teacher_BK, ORDERS)).mean()
 

@@ -6,7 +6,7 @@ its parameters, mid-trained from random weights as the run's own model was, then
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,11 @@ class Run:
     @cached_property
     def seed(self) -> int:
         return int(self.record("10_direct")["config"]["seed"])
+
+    @cached_property
+    def advice(self) -> float:
+        """What the neighbours' votes weigh in the direct model, and so in its students."""
+        return self.checkpoint(self.run / "10_direct").advice
 
     def record(self, stage: str) -> dict[str, Any]:
         return read_json(self.run / stage / RECORD)
@@ -124,7 +129,7 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
         name,
         SMALL.model_dump(),
         [middle, run.run / "04_slates", run.run / "10_direct"],
-        lambda work: distilled(run, run.checkpoint(middle), SMALL, work),
+        lambda work: distilled(run, replace(run.checkpoint(middle), advice=run.advice), SMALL, work),
     )
 
 

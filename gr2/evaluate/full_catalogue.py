@@ -7,7 +7,7 @@ ranks the whole catalogue, `unseen` takes out what the user has had already. A t
 pre-ranker is the run's own; for further seeds it is trained anew as the run's [slates] says, and kept in
 RUN/catalogue. Intervals are bootstraps over users, of each user's mean over seeds. (METHOD §6; ours)
 
-Writes RUN/catalogue/SPLIT.json, rows as in docs/results.json.
+Writes RUN/catalogue/SPLIT.json, rows as in docs/results.json; with --table, they are put there too.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from gr2.artifacts import Corpus, SemanticIds
-from gr2.evaluate.results import Result
+from gr2.evaluate.results import Result, put_rows
 from gr2.evaluate.significance import Draws, interval
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.memory import keep_freed_memory
@@ -147,26 +147,29 @@ def main() -> None:
     parser.add_argument("--split", type=Split, default=Split.TEST, choices=(Split.VALID, Split.TEST))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the pre-ranker")
     parser.add_argument("--beam-users", type=int, default=0, help="users, drawn at random, that the beam is asked for")
-    parser.add_argument("--table", default="catalogue", help="name of the table, for example beauty-catalogue")
+    parser.add_argument("--table", help="also put the rows into docs/results.json as this table")
     arg = parser.parse_args()
+    table = arg.table or "catalogue"
     corpus = Corpus.load(arg.run / "01_corpus")
     asked = questions(corpus, arg.split)
     models = [pre_ranker(arg.run, corpus, seed) for seed in arg.seeds]
     ranks = [sasrec_ranks(model, asked, corpus.row) for model in models]
-    made = [(len(models), row) for row in rows(arg.table, "SASRec, full cross-entropy", asked, ranks)]
+    made = [(len(models), row) for row in rows(table, "SASRec, full cross-entropy", asked, ranks)]
     if arg.beam_users:
         picked = np.sort(np.random.default_rng(0).permutation(len(asked))[: arg.beam_users])
         some = [asked[i] for i in picked]
         checkpoint = Checkpoint.load(arg.run / "03_midtrain", corpus, SemanticIds.load(arg.run / "02_sids"))
-        found = rows(arg.table, "mid-trained, held beam", some, [beam_ranks(checkpoint, some)])
+        found = rows(table, "mid-trained, held beam", some, [beam_ranks(checkpoint, some)])
         made += [(1, row) for row in found]
         of_them = [{protocol: r[picked] for protocol, r in one.items()} for one in ranks]
-        same = rows(arg.table, "SASRec, users of the beam", some, of_them)
+        same = rows(table, "SASRec, users of the beam", some, of_them)
         made += [(len(models), row) for row in same]
     command = shlex.join(["python", "-m", "gr2.evaluate.full_catalogue", *sys.argv[1:]])
     written: list[dict[str, Any]] = [row.as_json(seeds, command) for seeds, row in made]
     (arg.run / "catalogue").mkdir(exist_ok=True)
     write_json(arg.run / "catalogue" / f"{arg.split.value}.json", written)
+    if arg.table:
+        put_rows(Path("docs"), {arg.table}, written)
     for r in written:
         print(f"{r['row']:45} {r['metric']}  {r['ours']:.4f} ({r['low']:.4f}-{r['high']:.4f})  n = {r['n']}")
 

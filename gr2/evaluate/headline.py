@@ -7,6 +7,8 @@ GR2 = "gr2"
 METRIC = "R@1"
 PUBLISHED = {"R@1": 0.187, "R@3": 0.071, "N@3": 0.096}
 """Relative gain over the production order that the technical report publishes (P2, METHOD §6)."""
+DEBIASED = "debiased"
+"""The protocol of logged slates: given the target, each click weighted by how likely its place is looked at."""
 
 
 def label(ranker: str) -> str:
@@ -31,13 +33,30 @@ def headline(scores: Scores) -> str:
     served = served_mode(scores)
     if served is None:
         return "No GR2 ranker was evaluated."
-    rankers = scores.table["given_target"]
+    share = scores.table["given_target"][served][METRIC].value
+    against = _against(scores, served, "given_target")
+    return f"{label(served)} puts the target first in {share:.1%} of {scores.n_slates} test slates: {against}."
+
+
+def debiased(scores: Scores) -> str:
+    """The same where clicks are weighted by how likely their places are looked at; empty where they are not."""
+    served = served_mode(scores)
+    if served is None or DEBIASED not in scores.table:
+        return ""
+    share = scores.table[DEBIASED][served][METRIC].value
+    return (
+        "People click what they look at, which favours the order shown. With each click weighted by how likely its "
+        f"place is looked at, it is {share:.1%}: {_against(scores, served, DEBIASED)}."
+    )
+
+
+def _against(scores: Scores, served: str, protocol: str) -> str:
+    rankers = scores.table[protocol]
     mine = rankers[served][METRIC]
     others = {"the incoming order": ("incoming", mine.p_incoming)}
     if scores.best_legacy not in ("incoming", served):
         others[f"{label(scores.best_legacy)}, the best legacy re-ranker"] = (scores.best_legacy, mine.p_best_legacy)
-    against = " and ".join(compared(mine, rankers[name][METRIC], p, words) for words, (name, p) in others.items())
-    return f"{label(served)} puts the target first in {mine.value:.1%} of {scores.n_slates} test slates: {against}."
+    return " and ".join(compared(mine, rankers[name][METRIC], p, words) for words, (name, p) in others.items())
 
 
 def correction(scores: Scores) -> str:

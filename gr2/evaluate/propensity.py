@@ -13,17 +13,42 @@ Shapes: K places, M rows of a log, n slates, G swap sets.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from gr2.errors import UserError
 from gr2.evaluate.arrays import gains_of, matched, orders_of, sizes_of
+from gr2.record import read_json
 from gr2.types import Ranking, Slate
 
 CLIP = 10.0
 """Largest weight of a click: a little bias for much less variance (ours)."""
 STEPS, TOLERANCE = 5_000, 1e-7
+IPW = "IPW "
+"""Names of weighted metrics begin so."""
+FILE = "examination.json"
+"""What s04_slates knows of the places of logged slates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """How likely each place of a logged slate is looked at."""
+
+    propensities: np.ndarray | None
+    """(K,) the largest at most 1; None where they cannot be known."""
+    source: str
+    """Given, estimated from how many rows, or why they cannot be known."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "Examination | None":
+        """None where `folder` holds slates that were not logged."""
+        if not (folder / FILE).exists():
+            return None
+        raw = read_json(folder / FILE)
+        known = raw["propensities"] is not None
+        return cls(propensities=np.array(raw["propensities"]) if known else None, source=raw["source"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +171,11 @@ def ipw_per_slate(
 ) -> dict[str, np.ndarray]:
     """Metric name -> (n,) values in the order of `slates`, to stand beside `metrics.per_slate`.
 
-    Each click counts its weight, in N@k times its 2^g - 1, and all are divided by the mean a slate, so that a mean
-    over slates is the self-normalised estimate; single values may exceed 1. With one click a slate and equal
-    propensities they are R@k, N@k and MRR. Raises UserError where `per_slate` does.
+    Each click counts its weight, in N@k times its 2^g - 1. The mean of the values is the self-normalised estimate
+    R = sum w v / sum w over the slates' weights w, and the values themselves are R + w (v - R) / mean w: they spread as
+    that ratio does (to first order), so that bootstraps of their means and differences fit it. Single values may leave
+    0 to 1. With one click a slate and equal propensities they are R@k, N@k and MRR. Raises UserError where `per_slate`
+    does.
     """
     gains_nK, weights_K = gains_of(slates), click_weights(theta_K, clip)
     ranks_nK = np.argsort(orders_of(matched(slates, rankings), sizes_of(slates)), axis=1) + 1
@@ -161,4 +188,10 @@ def ipw_per_slate(
     values: dict[str, tuple[np.ndarray, np.ndarray]] = {f"R@{k}": (clicks_nK, ranks_nK <= k) for k in (1, 3, 5)}
     values |= {f"N@{k}": (worth_nK, (ranks_nK <= k) / np.log2(ranks_nK + 1)) for k in (3, 5)}
     values["MRR"] = clicks_nK, 1 / ranks_nK
-    return {f"IPW {name}": (w * v).sum(1) / w.sum(1).mean() for name, (w, v) in values.items()}
+    return {f"{IPW}{name}": _ratio((w * v).sum(1), w.sum(1)) for name, (w, v) in values.items()}
+
+
+def _ratio(parts_n: np.ndarray, weights_n: np.ndarray) -> np.ndarray:
+    """(n,) values whose mean is the ratio of the sums and which spread as it does."""
+    ratio = parts_n.sum() / weights_n.sum()
+    return np.asarray(ratio + (parts_n - ratio * weights_n) / weights_n.mean())

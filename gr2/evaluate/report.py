@@ -14,6 +14,7 @@ from gr2.evaluate.headline import (
     METRIC,
     PUBLISHED,
     correction,
+    debiased,
     gr2_modes,
     headline,
     label,
@@ -23,15 +24,18 @@ from gr2.evaluate.headline import (
 )
 from gr2.evaluate.html import grid, section, table
 from gr2.evaluate.probes import moves
+from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report_scores import (
     PROBES_NOTE,
     SLICES_NOTE,
     TABLE_NOTE,
     colour,
+    debiased_table,
     gains,
     probes_table,
     scores_table,
     slices,
+    unweighted,
     warnings,
 )
 from gr2.record import RECORD, is_complete, read_json, read_metrics
@@ -61,7 +65,7 @@ def write_report(run: Path, out: Path) -> None:
     other stages from `run`. What a run has not made is left out. Raises UserError when there is no summary.json.
     """
     evaluation = out.parent
-    scores = Scores.load(evaluation)
+    scores, examined = Scores.load(evaluation), Examination.load(run / "04_slates")
     rankings = {file.parent.name: Rankings.load(file.parent) for file in evaluation.glob("*/rankings.parquet")}
     note = TABLE_NOTE.format(legacy=label(scores.best_legacy))
     sections: list[tuple[str, str, Iterable[str]]] = [
@@ -69,6 +73,7 @@ def write_report(run: Path, out: Path) -> None:
             (title, f"{words.format(n=_n(scores, p))} {note}", [scores_table(scores, p)])
             for p, (title, words) in PROTOCOLS.items()
         ),
+        ("Debiased", *debiased_table(scores, examined)),
         ("Slices", SLICES_NOTE, slices(scores)),
         ("Probes", PROBES_NOTE.format(k=len(scores.target_at)), [probes_table(scores)]),
         ("Where the answers come from", MOVES, _heat_maps(scores, rankings)),
@@ -78,7 +83,7 @@ def write_report(run: Path, out: Path) -> None:
         ("Ten slates", *_examples(run, scores, rankings)),
         ("Time", "Wall clock of each stage and the memory peak of its process.", _timing(run)),
     ]
-    body = "\n".join([_head(run, scores), *(section(*one) for one in sections)])
+    body = "\n".join([_head(run, scores, examined), *(section(*one) for one in sections)])
     page = Template((files("gr2.evaluate") / "page.html").read_text(encoding="utf-8"))
     out.write_text(page.substitute(title=escape(f"GR2 - {run.name}"), body=body), encoding="utf-8")
 
@@ -91,12 +96,12 @@ def _n(scores: Scores, protocol: str) -> int:
     return scores.n_slates if protocol == "given_target" else scores.n_events
 
 
-def _head(run: Path, scores: Scores) -> str:
+def _head(run: Path, scores: Scores, examined: Examination | None) -> str:
     """What a manager reads: the sentence, three margins, and every ranker's gains."""
     served = served_mode(scores)
     tiles = "".join(_tile(scores, served, metric) for metric in PUBLISHED) if served else ""
     sentence = escape(headline(scores)).replace("p &lt; ", "p&nbsp;&lt;&nbsp;").replace("p = ", "p&nbsp;=&nbsp;")
-    notes = [correction(scores), *warnings(scores)]
+    notes = [correction(scores), debiased(scores), unweighted(examined), *warnings(scores)]
     return (
         f'<h1>GR2 report, run {escape(run.name)}</h1>\n<p class="lead">{sentence}</p>\n'
         + "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes if note)

@@ -5,9 +5,10 @@ from html import escape
 
 from gr2.artifacts import MetricValue, Scores
 from gr2.evaluate import plots
-from gr2.evaluate.headline import bare, label, relative
+from gr2.evaluate.headline import DEBIASED, bare, label, relative
 from gr2.evaluate.html import bars, details, first_cell, grid, kind, table
 from gr2.evaluate.metrics import MEASURES
+from gr2.evaluate.propensity import CLIP, Examination
 
 GAINS = ("R@1", "N@3")
 """Metrics that are drawn as forests."""
@@ -30,6 +31,12 @@ TABLE_NOTE = (
     "Below each value its 95 % interval (bootstrap over users), then the change to the incoming order (in) and to the "
     "best legacy re-ranker, {legacy} (leg), in brackets its paired p after Holm's correction over the table: McNemar's "
     "test for R@1, bootstrap for the others. Coloured: below .05. summary.json has the p before correction."
+)
+DEBIASED_NOTE = (
+    "The {n:,} slates of the first table, each click weighted by 1 / the chance that its place is looked at, at most "
+    "{clip:g}, over the sum of the weights: a click low in the list stands for others that nobody saw. Chances of the "
+    "places, {source}: {chances}. Tests: paired bootstrap, Holm's correction over this table. A click below the last "
+    "place has no known weight, so there is no end-to-end form."
 )
 SLICES_NOTE = (
     "As in the tables above, for a part of the events at a time; the third line is the difference to the incoming "
@@ -60,6 +67,25 @@ def scores_table(scores: Scores, protocol: str) -> str:
         ]
         rows.append((first_cell(name, "best legacy, by validation" * (name == scores.best_legacy)), cells, kind(name)))
     return table(["ranker", *base], rows)
+
+
+def debiased_table(scores: Scores, examined: Examination | None) -> tuple[str, list[str]]:
+    """The note and the table of logged slates; nothing where their places' chances are not known."""
+    if DEBIASED not in scores.table or examined is None or examined.propensities is None:
+        return "", []
+    chances = " ".join(f"{chance:.2f}" for chance in examined.propensities)
+    note = DEBIASED_NOTE.format(n=scores.n_slates, clip=CLIP, source=examined.source, chances=chances)
+    return note, [scores_table(scores, DEBIASED)]
+
+
+def unweighted(examined: Examination | None) -> str:
+    """What to keep in mind of logged slates whose places' chances are not known."""
+    if examined is None or examined.propensities is not None:
+        return ""
+    return (
+        "These slates were logged, and people click what they look at: that favours the order shown, and nothing here "
+        f"corrects it, since the chances of the places are not known: {examined.source}."
+    )
 
 
 def value_cell(value: MetricValue) -> str:

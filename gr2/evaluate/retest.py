@@ -17,6 +17,7 @@ import polars as pl
 from gr2.artifacts import Corpus, Rankings, Scores, Slates
 from gr2.errors import UserError
 from gr2.evaluate.answers import from_items, from_scores
+from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report import write_report
 from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import evaluate
@@ -70,6 +71,7 @@ def retest(run: Path, out: Path, answers: Mapping[str, Path]) -> Scores:
         seed,
         held_out=held_out(Corpus.load(run / "01_corpus"), Split.TEST),
         shuffled=stored(run / EVALUATION, SHUFFLED),
+        examination=Examination.load(run / "04_slates"),
     )
     scores.save(out)
     write_report(run, out / "report.html")

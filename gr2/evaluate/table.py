@@ -14,8 +14,9 @@ from gr2.artifacts import MetricValue, Scores, Table
 from gr2.errors import UserError
 from gr2.evaluate import probes
 from gr2.evaluate.answers import counts
-from gr2.evaluate.headline import GR2
+from gr2.evaluate.headline import DEBIASED, GR2
 from gr2.evaluate.metrics import check, per_slate
+from gr2.evaluate.propensity import IPW, Examination, ipw_per_slate
 from gr2.evaluate.significance import Draws, certain_share, holm, interval, mcnemar, paired_p
 from gr2.evaluate.slices import HeldOut, slices
 from gr2.types import Ranking, Slate
@@ -33,6 +34,7 @@ def evaluate(
     *,
     held_out: Sequence[HeldOut] = (),
     shuffled: Mapping[str, Sequence[Ranking]] | None = None,
+    examination: Examination | None = None,
 ) -> Scores:
     """Score every ranker.
 
@@ -40,8 +42,9 @@ def evaluate(
     when it has no slate, or a logged one in which nothing was taken. `rankings_by_name` must hold `incoming` and
     `best_legacy` (chosen on validation by the caller). `held_out` describes the events, for the slices; without it
     there are those by incoming position only. `shuffled`: ranker -> its rankings of some of the slates when shown in
-    another order, named by the stored positions. Raises UserError when a ranker is missing, or does not rank every
-    slate with a positive.
+    another order, named by the stored positions. `examination`: how likely the places of logged slates are looked at;
+    where it is known there is a third protocol, `debiased`. Raises UserError when a ranker is missing, or does not
+    rank every slate with a positive.
     """
     for name in (INCOMING, best_legacy):
         if name not in rankings_by_name:
@@ -54,12 +57,15 @@ def evaluate(
     missed = _misses(users, n_events)
     draws = {"given_target": Draws.of(users, seed), "end_to_end": Draws.of(users + missed, seed)}
     misses: dict[str, list[str]] = {"given_target": [], "end_to_end": missed}
+    tables = {p: corrected([compared(values, users, misses[p], best_legacy, draws[p])])[0] for p in draws}
+    if examination and examination.propensities is not None:
+        tables[DEBIASED] = _debiased(ranked, rankings, best_legacy, draws["given_target"], examination.propensities)
     sliced = {n: v for n, v in values.items() if n in (INCOMING, best_legacy) or n.startswith(GR2)}
     return Scores(
         n_slates=len(ranked),
         n_events=len(users) + len(missed),
         best_legacy=best_legacy,
-        table={p: corrected([compared(values, users, misses[p], best_legacy, draws[p])])[0] for p in draws},
+        table=tables,
         slices={p: _slices(sliced, ranked, held_out, best_legacy, draws[p], p == "end_to_end") for p in draws},
         probes={
             name: _probes(ranked, of_one, (shuffled or {}).get(name, ()), draws["given_target"])
@@ -115,6 +121,20 @@ def compared(
                 row = replace(row, **found)
         table[name][metric] = row
     return table
+
+
+def _debiased(
+    slates: Sequence[Slate],
+    rankings: Mapping[str, Sequence[Ranking]],
+    best_legacy: str,
+    draws: Draws,
+    propensities_K: np.ndarray,
+) -> Table:
+    """The table of inverse-propensity-weighted values, under the plain metrics' names. A hit has a weight, so R@1 has
+    the paired bootstrap too; a missed click's weight is not known, so there is no end-to-end form."""
+    values = {name: ipw_per_slate(slates, of_one, propensities_K) for name, of_one in rankings.items()}
+    table = corrected([compared(values, [s.user_id for s in slates], (), best_legacy, draws)])[0]
+    return {name: {metric.removeprefix(IPW): v for metric, v in row.items()} for name, row in table.items()}
 
 
 def corrected(tables: Sequence[Table]) -> list[Table]:

@@ -16,10 +16,10 @@ def chunks(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield things[at : at + size]
 
 
-def pad_left(rows: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """(B, T) token numbers and their 0/1 mask, flush right: prompts to go on from."""
+def pad_left(rows: Sequence[Sequence[float]], pad: float, dtype: torch.dtype = torch.long) -> tuple[Tensor, Tensor]:
+    """(B, T) values and their 0/1 mask, flush right: prompts to go on from."""
     width = max(map(len, rows))
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])
+    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], dtype=dtype)
     mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
     return ids, mask
 

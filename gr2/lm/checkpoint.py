@@ -24,6 +24,8 @@ class Checkpoint:
     id_tokens: IdTokens
     renderer: Renderer
     sids_digest: str
+    advice: float = 0.0
+    """Weight of the log of the neighbours' votes beside the log-probability of an id; fitted in s10_direct."""
 
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)
@@ -40,6 +42,7 @@ class Checkpoint:
                 "template_digest": self.renderer.template.digest,
                 "markers": self.renderer.markers,
                 "history": self.renderer.history,
+                "advice": self.advice,
             },
         )
 
@@ -56,7 +59,7 @@ class Checkpoint:
         if template.digest != meta["template_digest"]:
             raise UserError(f"{folder}: template {template.name} has changed since it was trained; train it again")
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        return assemble(
+        checkpoint = assemble(
             AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval(),
             tokenizer,
             corpus,
@@ -65,6 +68,7 @@ class Checkpoint:
             markers=meta["markers"],
             history=meta["history"],
         )
+        return replace(checkpoint, advice=meta["advice"])
 
 
 def assemble(

@@ -1,11 +1,12 @@
 """The whole ranking from one forward pass: every candidate's id scored at once through a tree mask (ours).
 
-After the prompt stand the K candidates as K branches. A branch sees the prompt and itself, not its
-siblings, and its position numbers go on from the prompt's end, so its log-probability is exactly that of
-writing this id as the first of the answer. The first code of all branches is read at the prompt's last
+After the text stand the K candidates as K branches. A branch sees the text and itself, not its
+siblings, and its position numbers go on from the text's end, so its log-probability is exactly that of
+writing this id as the first of the answer. The first code of all branches is read at the text's last
 token, so a branch needs only its S - 1 first tokens: K (S - 1) tokens instead of K S decoding steps.
+In training the branches may hang in the middle of a text, so that one pass serves its words too.
 
-Shapes: B slates, P prompt tokens (padded on the left), K candidates, S tokens an id.
+Shapes: B slates, P tokens of text (padded on the left), K candidates, S tokens an id, D width.
 """
 
 from collections.abc import Sequence
@@ -14,11 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from gr2.lm.batches import pad_left
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeBatch:
-    """Prompts with their candidates as branches."""
+    """Texts with their candidates as branches."""
 
     input_ids: Tensor
     """(B, P + K (S - 1))"""
@@ -28,52 +32,91 @@ class TreeBatch:
     """(B, 1, T, T) additive float mask, T = P + K (S - 1)."""
     spelled: Tensor
     """(B, K, S) token numbers of the candidates."""
-    prompt_length: int
+    stem: Tensor
+    """(B,) column of the last token that the branches see."""
+    text_length: int
     """P"""
 
 
-def tree_batch(prompts: Sequence[Sequence[int]], spelled_BKS: Tensor, pad: int) -> TreeBatch:
-    """Pad prompts on the left and hang the candidates on them. Every slate of a batch has the same K."""
+def tree_batch(
+    texts: Sequence[Sequence[int]], spelled_BKS: Tensor, pad: int, stems: Sequence[int] | None = None
+) -> TreeBatch:
+    """Pad texts on the left and hang the candidates on them. Every slate of a batch has the same K. `stems`: how many
+    tokens of each text its branches see; all, if left out."""
     b, k, s = spelled_BKS.shape
-    p = max(map(len, prompts))
+    p = max(map(len, texts))
     branch = s - 1
     t = p + k * branch
     input_ids = torch.full((b, t), pad)
     position_ids = torch.zeros(b, t, dtype=torch.long)
     seen = torch.zeros(b, t, t, dtype=torch.bool)
+    stem = torch.full((b,), p - 1)
     causal = torch.ones(p, p, dtype=torch.bool).tril()
     own_branch = torch.block_diag(*[torch.ones(branch, branch).tril()] * k).bool() if branch else None
-    for i, prompt in enumerate(prompts):
-        n = len(prompt)
-        input_ids[i, p - n : p] = torch.tensor(prompt)
-        position_ids[i, p - n : p] = torch.arange(n)
-        seen[i, p - n : p, p - n : p] = causal[:n, :n]
+    for i, text in enumerate(texts):
+        n = len(text)
+        first, read = p - n, n if stems is None else stems[i]
+        stem[i] = first + read - 1
+        input_ids[i, first:p] = torch.tensor(text)
+        position_ids[i, first:p] = torch.arange(n)
+        seen[i, first:p, first:p] = causal[:n, :n]
         if own_branch is not None:
-            position_ids[i, p:] = torch.arange(n, n + branch).repeat(k)
-            seen[i, p:, p - n : p] = True
+            position_ids[i, p:] = torch.arange(read, read + branch).repeat(k)
+            seen[i, p:, first : first + read] = True
             seen[i, p:, p:] = own_branch
     if branch:
         input_ids[:, p:] = spelled_BKS[:, :, :-1].reshape(b, -1)
     seen |= torch.eye(t, dtype=torch.bool)  # padding must see something, or its softmax is NaN
     mask = torch.zeros(b, 1, t, t).masked_fill(~seen[:, None], torch.finfo(torch.float32).min)
     return TreeBatch(
-        input_ids=input_ids, position_ids=position_ids, attention_mask=mask, spelled=spelled_BKS, prompt_length=p
+        input_ids=input_ids,
+        position_ids=position_ids,
+        attention_mask=mask,
+        spelled=spelled_BKS,
+        stem=stem,
+        text_length=p,
     )
 
 
 def candidate_logprobs(model: Any, batch: TreeBatch) -> Tensor:
-    """(B, K) log-probability of each candidate's spelled id as the next tokens after the prompt."""
+    """(B, K) log-probability of each candidate's spelled id as the next tokens after the text's stem."""
+    return read_candidates(model, hidden_states(model, batch), batch)
+
+
+def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
+    """(B, T, D) of the one forward pass."""
     device = model.device
-    hidden = model.model(
+    states: Tensor = model.model(
         input_ids=batch.input_ids.to(device),
         position_ids=batch.position_ids.to(device),
         attention_mask=batch.attention_mask.to(device=device, dtype=model.dtype),
-    ).last_hidden_state[:, batch.prompt_length - 1 :]
-    spelled = batch.spelled.to(device)
+    ).last_hidden_state
+    return states
+
+
+def read_candidates(model: Any, hidden_BTD: Tensor, batch: TreeBatch) -> Tensor:
+    """(B, K) see `candidate_logprobs`."""
+    spelled, stem = batch.spelled.to(hidden_BTD.device), batch.stem.to(hidden_BTD.device)
     b, k, s = spelled.shape
-    logp = model.lm_head(hidden).float().log_softmax(-1)
-    total = logp[:, :1].expand(b, k, -1).gather(-1, spelled[:, :, :1])[..., 0]
+    at_stem = hidden_BTD[torch.arange(b, device=stem.device), stem]
+    logp = model.lm_head(at_stem).float().log_softmax(-1)
+    total = logp.gather(-1, spelled[:, :, 0])
     if s > 1:
-        branches = logp[:, 1:].view(b, k, s - 1, -1)
+        logp = model.lm_head(hidden_BTD[:, batch.text_length :]).float().log_softmax(-1)
+        branches = logp.view(b, k, s - 1, -1)
         total = total + branches.gather(-1, spelled[:, :, 1:, None])[..., 0].sum(-1)
     return total
+
+
+def read_words(model: Any, hidden_BTD: Tensor, batch: TreeBatch, weights: Sequence[Sequence[float]]) -> Tensor:
+    """Mean over weighted tokens of -log P(token | those before it), in nats, as `loss.weighted_next_token` has it.
+
+    `weights`: one for each token of each text; 0 for a text's first token, which nothing comes before.
+    """
+    wanted, _ = pad_left(weights, 0.0, torch.float32)
+    first = int(wanted.any(0).nonzero()[0])
+    wanted = wanted[:, first:].to(hidden_BTD.device).flatten()
+    logits = model.lm_head(hidden_BTD[:, first - 1 : batch.text_length - 1]).float()
+    tokens = batch.input_ids[:, first : batch.text_length].to(logits.device)
+    nats = cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
+    return (nats * wanted).sum() / wanted.sum()

@@ -1,13 +1,15 @@
 """From slates to rankings: by thinking first, at once, or by writing everything out.
 
-Thinking and at once, the ranking is read from one forward pass over the candidates' ids: where the thought has given
-its reasons, or behind the prompt. It is always a permutation.
+Thinking and at once, the ranking is read from one forward pass over the candidates' ids, where the thought has given
+its reasons or behind the prompt, and from the neighbours' votes beside it. It is always a permutation.
 """
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from gr2.lm.advice import log_votes
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, complete, prompt_tokens, reason
@@ -46,7 +48,7 @@ def rank_by_writing(
 def rank_by_thinking(
     checkpoint: Checkpoint, slates: Sequence[Slate], *, budget: Budget, label: str | None
 ) -> list[Ranking]:
-    """Candidates by the log-probability of their ids after the model's own reasons (ours). The thought ends with the
+    """Candidates by their scores after the model's own reasons (ours). The thought ends with the
     candidate that it leads to, the first of the ranking."""
     prompts, reasons = reason(checkpoint, slates, budget=budget, label=label)
     orders = _orders(checkpoint, prompts, slates, budget.batch_size)
@@ -59,7 +61,7 @@ def rank_by_thinking(
 def rank_in_one_pass(
     checkpoint: Checkpoint, slates: Sequence[Slate], *, batch_size: int, label: str | None
 ) -> list[Ranking]:
-    """Candidates by the log-probability of their ids, ties in incoming order (ours)."""
+    """Candidates by their scores, ties in incoming order (ours)."""
     rankings = []
     for part in track(list(chunks(slates, batch_size)), label):
         orders = _orders(checkpoint, prompt_tokens(checkpoint, part, think=False), part, batch_size)
@@ -71,20 +73,35 @@ def rank_in_one_pass(
 def _orders(
     checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate], batch_size: int
 ) -> list[tuple[int, ...]]:
-    """Candidates by the log-probability of their ids behind the prompts, ties in incoming order."""
+    """Candidates by their scores behind the prompts, ties in incoming order."""
     orders: list[tuple[int, ...]] = []
     for some, of in zip(chunks(prompts, batch_size), chunks(slates, batch_size), strict=True):
-        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, some, of))
+        scores_BK = scores(checkpoint, some, of)
         orders += map(tuple, scores_BK.argsort(dim=1, descending=True, stable=True).tolist())
     return orders
 
 
-def slate_tree(checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> TreeBatch:
-    """Tokens of prompts about slates of one K, with the slates' candidates as branches."""
+def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
+    """(B, K) log-probability of each candidate's id behind its text, and what the votes add. All slates have one K."""
+    return with_advice(checkpoint, candidate_logprobs(checkpoint.model, slate_tree(checkpoint, texts, slates)), slates)
+
+
+def with_advice(checkpoint: Checkpoint, logp_BK: Tensor, slates: Sequence[Slate]) -> Tensor:
+    """(B, K) log-probabilities, and what the neighbours' votes add to them."""
+    return logp_BK + checkpoint.advice * log_votes(slates).to(logp_BK.device)
+
+
+def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
+    """(B, K) `scores` behind prompts that want the answer at once."""
+    return scores(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
+
+
+def slate_tree(
+    checkpoint: Checkpoint,
+    texts: Sequence[Sequence[int]],
+    slates: Sequence[Slate],
+    stems: Sequence[int] | None = None,
+) -> TreeBatch:
+    """Tokens of texts about slates of one K, with the slates' candidates as branches; `stems` as in `tree_batch`."""
     spelled = torch.stack([checkpoint.id_tokens.of(s.candidates) for s in slates])
-    return tree_batch(prompts, spelled, checkpoint.tokenizer.pad_token_id)
-
-
-def direct_tree(checkpoint: Checkpoint, slates: Sequence[Slate]) -> TreeBatch:
-    """Prompts that want the answer at once."""
-    return slate_tree(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
+    return tree_batch(texts, spelled, checkpoint.tokenizer.pad_token_id, stems)

@@ -28,6 +28,8 @@ FADING = 0.85
 """Weight of a history event relative to the one after it."""
 NEARBY = 10.0
 """Places between two items of a timeline at which their nearness has halved."""
+NO_VOTE = 1e-3
+"""Added to votes before their logarithm is taken."""
 CHUNK = 256
 FILE = "neighbours.safetensors"
 

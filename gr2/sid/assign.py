@@ -16,6 +16,8 @@ from gr2.errors import UserError
 
 ROWS = 8192
 """Rows whose distances to a codebook are held at once: N x codes never is (8192 x 256 float64 are 17 MB)."""
+LARGE = 128
+"""Codes of a full prefix from which its assignment is worth preparing: below, it takes some milliseconds at most."""
 
 
 def unique_codes(
@@ -111,7 +113,13 @@ def _settle(residual: np.ndarray, wanted: np.ndarray, book: np.ndarray, free: np
     if not last:
         return spill(residual, wanted, book, free)
     columns = np.flatnonzero(free > 0)
-    return columns[linear_sum_assignment(squared_distances(residual, book[columns]))[1]]
+    costs = squared_distances(residual, book[columns])
+    if len(costs) == len(columns) >= LARGE:
+        # All are used, so what a row or a column costs at least belongs to every answer: without it a full prefix of
+        # 256 codes, the dearest of all, is settled three times as fast.
+        costs -= costs.min(axis=1, keepdims=True)
+        costs -= costs.min(axis=0)
+    return columns[linear_sum_assignment(costs)[1]]
 
 
 def spill(residual: np.ndarray, wanted: np.ndarray, book: np.ndarray, free: np.ndarray) -> np.ndarray:

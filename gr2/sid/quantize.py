@@ -16,6 +16,10 @@ from threadpoolctl import threadpool_limits
 
 from gr2.progress import track
 
+LEVELS = 4
+"""P1 §2.1."""
+MOST_CODES = 256
+"""A level never gets more by default: a code fits a byte, and 4 x 256 (OneRec-Think) are 4.3 billion ids."""
 STARTS = 3
 """Fresh k-means++ starts a level, of which the best is kept (ours)."""
 
@@ -34,6 +38,18 @@ class Quantized:
     """(N, P) sums of codes -> (N, D) vectors; the identity without an encoder."""
     weights: dict[str, np.ndarray] = field(default_factory=dict)
     """What later items are encoded with (`rqvae.encode`); empty without an encoder."""
+
+
+def default_sizes(n_items: int) -> tuple[int, ...]:
+    """Sizes of `LEVELS` codebooks for a catalogue: the smallest power of two whose square is above 2 `n_items` (ours).
+
+    So two codes alone could name twice the catalogue, and the others tell apart what lies close together. At most
+    `MOST_CODES`, which 8,192 items reach: Beauty, Toys and Sports get 4 x 256, the 1,682 films of MovieLens 4 x 64.
+    """
+    size = 2
+    while size < MOST_CODES and size**2 <= 2 * n_items:
+        size *= 2
+    return (size,) * LEVELS
 
 
 def residual_kmeans(

@@ -5,7 +5,7 @@ vectors.safetensors (`text`: (N, T) float32, row = Corpus row), projection.safet
 Source: P1 §2.1-2.3; residual k-means as the default quantizer, and uniqueness by least-cost assignment, are ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -24,12 +24,13 @@ from gr2.sid.matrix import read_matrix
 from gr2.sid.nearer import nearer_ids
 from gr2.sid.picture import draw_report
 from gr2.sid.project import blocks, save_projection
-from gr2.sid.quantize import Quantized, random_last, residual_kmeans
+from gr2.sid.quantize import LEVELS, Quantized, default_sizes, random_last, residual_kmeans
 from gr2.sid.report import sid_report
 from gr2.sid.rqvae import RqVaeConfig, rqvae
 
 NAME = "02_sids"
 READS = ("01_corpus",)
+Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1, max_length=26)]
 
 
 class Config(BaseModel):
@@ -37,8 +38,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    codebook_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(32, 32, 32), min_length=1, max_length=26)
-    """Codes of each level, general level first. P1: 4 levels of unpublished size; OneRec-Think: 4 x 256."""
+    codebook_sizes: Sizes | None = None
+    """Codes of each level, general level first. P1: 4 levels of unpublished size; OneRec-Think: 4 x 256. Left out: four
+    levels whose size follows the number of items (`default_sizes`, ours), 4 x 256 from 8,192 items on."""
     text_model: str = MODEL
     """What embeds item text: the MiniLM of the wheel, any sentence-transformers name or folder, or "tfidf". Ours."""
     embeddings: Path | None = None
@@ -64,8 +66,9 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _a_level_that_means_something(self) -> Self:
-        if self.random_levels >= len(self.codebook_sizes):
-            raise ValueError(f"random_levels = {self.random_levels} leaves no level of {len(self.codebook_sizes)}")
+        levels = len(self.codebook_sizes) if self.codebook_sizes else LEVELS
+        if self.random_levels >= levels:
+            raise ValueError(f"random_levels = {self.random_levels} leaves no level of {levels}")
         return self
 
 
@@ -87,11 +90,11 @@ def build_ids(
         text_dims=0 if config.embeddings else config.text_dims,
         company_weight=config.engagement_weight,
     )
-    quantized = _quantize(vectors, corpus, row, config, seed)
+    sizes = config.codebook_sizes or default_sizes(len(items))
+    quantized = _quantize(vectors, sizes, corpus, row, config, seed)
     before = quantized.codes
     if config.random_levels:
-        sizes, levels = config.codebook_sizes, config.random_levels
-        before = random_last(before, sizes, levels=levels, unused=config.random_unused, seed=seed)
+        before = random_last(before, sizes, levels=config.random_levels, unused=config.random_unused, seed=seed)
     points, books = quantized.points, quantized.codebooks
     codes = nearer_ids(points, before, unique_codes(points, before, books), books)
     report = sid_report(
@@ -107,7 +110,7 @@ def build_ids(
     ids = SemanticIds(
         item_ids=tuple(item.item_id for item in corpus.items),
         codes=in_corpus_order,
-        codebook_sizes=config.codebook_sizes,
+        codebook_sizes=sizes,
         codebooks=books,
     )
     return ids, report, projection | quantized.weights
@@ -121,13 +124,15 @@ def _company(corpus: Corpus, row: dict[str, int], config: Config) -> np.ndarray 
     return co_visitation_vectors(sequences, row, dims=config.engagement_dims, window=config.engagement_window)
 
 
-def _quantize(vectors: np.ndarray, corpus: Corpus, row: dict[str, int], config: Config, seed: int) -> Quantized:
+def _quantize(
+    vectors: np.ndarray, sizes: Sequence[int], corpus: Corpus, row: dict[str, int], config: Config, seed: int
+) -> Quantized:
     quantize: Callable[..., Quantized] = residual_kmeans
     if config.quantizer == "rqvae":
         sequences = corpus.train_sequences() if config.rqvae.contrastive_weight else []
         pairs = co_engaged_pairs(sequences, row, window=config.engagement_window)
         quantize = partial(rqvae, config=config.rqvae, pairs=pairs)
-    return quantize(vectors, config.codebook_sizes, seed=seed)
+    return quantize(vectors, sizes, seed=seed)
 
 
 def main(run: Path, config: Config, seed: int) -> None:

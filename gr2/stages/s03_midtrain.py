@@ -1,7 +1,7 @@
 """Stage 3: a language model learns what the semantic ids mean.
 
 The nano model starts from the base that ships with gr2, which knows how to read a slate and no item; its BPE is made
-here; the vocabulary grows by one token a code a level, and
+here. A pretrained language model brings its own. The vocabulary grows by one token a code a level, and
 all weights learn next-token prediction on the alignment tasks. The figure to watch is nats per item: the loss of the
 next event on validation events, summed over the codes of an id (uniform: log of the catalogue size).
 
@@ -10,10 +10,11 @@ Reads: 01_corpus, 02_sids. Writes: a checkpoint, metrics.jsonl. Source: P1 §2.4
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from gr2.artifacts import Corpus, SemanticIds
@@ -23,6 +24,7 @@ from gr2.lm.checkpoint import Checkpoint, assemble
 from gr2.lm.loss import weighted_next_token
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.pretrain import start_from_base
+from gr2.lm.pretrained import learn_tokens, load_pretrained
 from gr2.lm.train import FitConfig, fit
 from gr2.lm.vocabulary import grow
 from gr2.prompt.render import HISTORY, MAX_LABELS
@@ -48,6 +50,9 @@ class Config(BaseModel):
     base: bool = True
     """Start from the weights that ship with gr2, pretrained on made-up shops, instead of random ones (ours). They have
     the default shape of `nano`."""
+    pretrained: str | None = None
+    """Start from a pretrained language model instead of `nano` and `base`: "smollm2-135m", or the path of a local
+    Hugging Face folder (ours; P1: Qwen3-8B). Left out: nano."""
     template: str = "nano"
     """Prompt template, a file of gr2/prompt/templates."""
     markers: bool = False
@@ -61,16 +66,16 @@ class Config(BaseModel):
     fit: FitConfig
     """Training."""
 
+    @model_validator(mode="after")
+    def one_start(self) -> "Config":
+        if self.pretrained and self.base:
+            raise ValueError("pretrained and base are two starts; set base = false, or leave pretrained out")
+        return self
+
 
 def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: StageFolder) -> Checkpoint:
-    """Train the tokenizer and the model; progress, checkpoints and metrics go to `work`."""
-    texts = [text for item in corpus.items for text in (item.text, sentence(item))]
-    texts += PHRASES * phrases(lexicon(corpus.items))
-    tokenizer = train_tokenizer(texts, config.nano.words)
-    grow(tokenizer, ids, markers=config.markers)
-    model = new_model(config.nano, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
-    if config.base:
-        start_from_base(model, tokenizer, seed)
+    """Train the model from its start; progress, checkpoints and metrics go to `work`."""
+    model, tokenizer = start(corpus, ids, config, seed)
     checkpoint = assemble(
         model,
         tokenizer,
@@ -102,6 +107,22 @@ def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: 
         evaluate=lambda: {"nats_per_item": nats_per_item(checkpoint, corpus)},
     )
     return checkpoint
+
+
+def start(corpus: Corpus, ids: SemanticIds, config: Config, seed: int) -> tuple[Any, Any]:
+    """Model and tokenizer before the first step; both know the control and id tokens."""
+    if config.pretrained:
+        model, tokenizer = load_pretrained(config.pretrained)
+        learn_tokens(model, tokenizer, ids, markers=config.markers, seed=seed)
+        return model, tokenizer
+    texts = [text for item in corpus.items for text in (item.text, sentence(item))]
+    texts += PHRASES * phrases(lexicon(corpus.items))
+    tokenizer = train_tokenizer(texts, config.nano.words)
+    grow(tokenizer, ids, markers=config.markers)
+    model = new_model(config.nano, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
+    if config.base:
+        start_from_base(model, tokenizer, seed)
+    return model, tokenizer
 
 
 @torch.inference_mode()

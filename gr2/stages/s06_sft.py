@@ -17,17 +17,16 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
 
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.errors import UserError
 from gr2.evaluate.metrics import recall_at_1
-from gr2.lm.batches import epoch_picks, pad_right
+from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import Budget, prompt_tokens
-from gr2.lm.loss import weighted_next_token
-from gr2.lm.onepass import candidate_logprobs
-from gr2.lm.rank import rank_by_writing, rank_in_one_pass, slate_tree
+from gr2.lm.generate import Budget
+from gr2.lm.onepass import hidden_states, read_candidates, read_words
+from gr2.lm.rank import rank_by_writing, rank_in_one_pass, scores_at_once, slate_tree
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import END, END_THINK
 from gr2.record import StageFolder, stage_folder
@@ -63,10 +62,10 @@ class Rows:
     """The kept traces, ready to be learned as text; the lists have one length."""
 
     slates: list[Slate]
-    reasons: list[list[int]]
-    """Prompt and thought as far as the arrow, where the choice is made."""
     tokens: list[list[int]]
     """Prompt, thought and answer."""
+    stems: list[int]
+    """How many of the tokens are prompt and thought as far as the arrow, where the choice is made."""
     weights: list[list[float]]
     """Of the tokens; 0 on the prompt."""
 
@@ -95,8 +94,8 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
     whole = list(zip(*encoded, strict=True))
     return Rows(
         slates=of,
-        reasons=[prompt + reasons for prompt, reasons, _, _ in whole],
         tokens=[list(chain(*parts)) for parts in whole],
+        stems=[len(prompt) + len(reasons) for prompt, reasons, _, _ in whole],
         weights=[
             [0.0] * len(prompt)
             + [config.lambda_reasoning] * len(reasons)
@@ -106,11 +105,17 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
     )
 
 
-def thinking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int]) -> Tensor:
-    """Weighted next-token loss of thought and answer, in nats a weighted token (P1)."""
-    tokens = pad_right([rows.tokens[i] for i in picks], checkpoint.tokenizer.pad_token_id)
-    weights = pad_right([rows.weights[i] for i in picks], 0.0, torch.float32)
-    return weighted_next_token(checkpoint.model, tokens, weights)
+def thinking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], beliefs_BK: Tensor) -> Tensor:
+    """Weighted next-token loss of thought and answer, in nats a weighted token (P1), and where the reasons end the
+    cross-entropy, in nats a slate, of writing the id of each candidate as likely as the belief has it (ours); both from
+    one forward pass."""
+    model, slates = checkpoint.model, [rows.slates[i] for i in picks]
+    tree = slate_tree(checkpoint, [rows.tokens[i] for i in picks], slates, [rows.stems[i] for i in picks])
+    hidden_BTD = hidden_states(model, tree)
+    words = read_words(model, hidden_BTD, tree, [rows.weights[i] for i in picks])
+    logp_BK = read_candidates(model, hidden_BTD, tree)
+    # Not normalised over the candidates: what is left for other ids makes thoughts go round in circles (docs/log.md).
+    return words - (beliefs_BK.to(logp_BK.device) * logp_BK).sum(-1).mean()
 
 
 def beliefs(slates: Sequence[Slate], opinions: Mapping[str, Tensor], share: float) -> Tensor:
@@ -121,12 +126,9 @@ def beliefs(slates: Sequence[Slate], opinions: Mapping[str, Tensor], share: floa
     )
 
 
-def belief_loss(
-    checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate], beliefs_BK: Tensor
-) -> Tensor:
-    """Cross-entropy of who comes first, in nats a slate, when the candidates' ids follow `prompts` (ours)."""
-    logp_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, prompts, slates)).log_softmax(-1)
-    return -(beliefs_BK.to(logp_BK.device) * logp_BK).sum(-1).mean()
+def belief_loss(scores_BK: Tensor, beliefs_BK: Tensor) -> Tensor:
+    """Cross-entropy of who comes first, in nats a slate (ours)."""
+    return cross_entropy(scores_BK, beliefs_BK.to(scores_BK.device))
 
 
 def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, seed: int, work: StageFolder) -> None:
@@ -141,14 +143,10 @@ def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, 
 
     def loss_of(step: int) -> Tensor:
         picks = epoch_picks(len(kept), config.fit.batch_size - n_direct, step, seed)
-        reasoned = [rows.slates[i] for i in picks]
         asked = [train[i] for i in epoch_picks(len(train), n_direct, step, seed + 1)]
-        told = [beliefs(of, opinions, config.opinion_share) for of in (reasoned, asked)]
-        return (
-            thinking_loss(checkpoint, rows, picks)
-            + belief_loss(checkpoint, [rows.reasons[i] for i in picks], reasoned, told[0])
-            + belief_loss(checkpoint, prompt_tokens(checkpoint, asked, think=False), asked, told[1])
-        )
+        told = [beliefs(of, opinions, config.opinion_share) for of in ([rows.slates[i] for i in picks], asked)]
+        at_once = belief_loss(scores_at_once(checkpoint, asked), told[1])
+        return thinking_loss(checkpoint, rows, picks, told[0]) + at_once
 
     valid = slates.split(Split.VALID)[: config.valid_slates]
     fit(

@@ -6,7 +6,8 @@ log-probabilities. Rollouts need no decoding, so a group can be large, and every
 policy: beta times its distance from the teacher's opinion of who comes first is added, as in P2 Eq. 4.
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
-leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways.
+leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
+here on the neighbours' votes are part of the policy (`lm.advice`), and the model learns what they leave open.
 
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl. Writes: a checkpoint, metrics.jsonl.
 Source: P2 §5 ("a second RL pass from the RL checkpoint that answers without thinking"), Eq. 4 and Eq. 7. The one-pass
@@ -15,6 +16,7 @@ distribution is exact here).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +27,18 @@ from torch.nn.functional import kl_div
 
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.evaluate.metrics import recall_at_1
-from gr2.lm.batches import epoch_picks, pad_right
+from gr2.evaluate.propensity import Examination
+from gr2.lm.advice import fit_advice
+from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import Budget, prompt_tokens, reason
-from gr2.lm.loss import weighted_next_token
-from gr2.lm.onepass import candidate_logprobs
-from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, slate_tree
+from gr2.lm.generate import Budget, reason
+from gr2.lm.onepass import hidden_states, read_candidates, read_words
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, scores_at_once, slate_tree, with_advice
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
 from gr2.reward.batched import ndcg_unless_echo
+from gr2.reward.clicks import Worth, as_they_are, debiased
 from gr2.rl.advantage import group_advantages, informative
 from gr2.rl.plackett_luce import log_prob, sample_orders
 from gr2.types import Slate, Split
@@ -55,10 +59,16 @@ class Config(BaseModel):
     """Rankings drawn a slate, G (ours: they cost no decoding)."""
     beta: float = 10.0
     """Weight of the distance from the teacher beside the policy loss (P2 Eq. 4; value ours)."""
+    advice: float | None = Field(None, ge=0)
+    """Weight of the log of the neighbours' votes in the policy, from here on and in what is served. Left out: fitted on
+    the training slates; 0: the model alone (ours)."""
     thoughts: int = Field(6000, ge=1)
     """Training slates of which the model's own reasons are written down, once, to rank after them (ours)."""
     thinking_share: float = Field(0.5, gt=0, lt=1)
     """Share of each batch that is ranked after the model's own reasons; the rest is ranked at once (ours)."""
+    click_clip: float | None = Field(None, ge=1)
+    """Largest weight of a click in the reward where slates are logged: 1 / the chance that its place is looked at.
+    Left out: clicks weigh alike (ours; the evaluation's clip is 10)."""
     fit: FitConfig
     """Training."""
     valid_slates: int = 512
@@ -66,19 +76,26 @@ class Config(BaseModel):
 
 
 def direct(
-    checkpoint: Checkpoint, slates: Slates, opinions: Mapping[str, Tensor], config: Config, seed: int, work: StageFolder
+    checkpoint: Checkpoint,
+    slates: Slates,
+    opinions: Mapping[str, Tensor],
+    config: Config,
+    seed: int,
+    work: StageFolder,
+    worth: Worth = as_they_are,
 ) -> None:
-    """Train the checkpoint's model in place. `opinions`: slate id -> (K,) the teacher's probabilities, where known."""
+    """Train the checkpoint's model in place. `opinions`: slate id -> (K,) the teacher's probabilities, where known;
+    `worth`: what the clicks of training slates count."""
     train, valid = slates.split(Split.TRAIN), slates.split(Split.VALID)[: config.valid_slates]
     drawn = np.random.default_rng(seed).permutation(len(train))[: config.thoughts]
     reasoned = [train[i] for i in drawn]
-    reasons, _ = reason(checkpoint, reasoned, budget=Budget(), label="own reasons")
+    texts, _ = reason(checkpoint, reasoned, budget=Budget(), label="own reasons")
     n_thinking = round(config.fit.batch_size * config.thinking_share)
     rewards: list[float] = []
 
-    def loss_at(prompts: Sequence[Sequence[int]], batch: Sequence[Slate]) -> Tensor:
-        scores_BK = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, prompts, batch))
-        loss, reward = policy_loss(scores_BK, torch.tensor([s.gains for s in batch]), config.rollouts)
+    def loss_of_scores(scores_BK: Tensor, batch: Sequence[Slate]) -> Tensor:
+        gains_BK, weights_B1 = worth(batch)
+        loss, reward = policy_loss(scores_BK, gains_BK, config.rollouts, weights_B1)
         rewards.append(reward)
         known = [i for i, s in enumerate(batch) if s.slate_id in opinions]
         if not known:
@@ -89,9 +106,9 @@ def direct(
     def loss_of(step: int) -> Tensor:
         asked = [train[i] for i in epoch_picks(len(train), config.fit.batch_size - n_thinking, step, seed)]
         picks = epoch_picks(len(reasoned), n_thinking, step, seed + 1)
-        own = [reasons[i] for i in picks]
-        at_once = loss_at(prompt_tokens(checkpoint, asked, think=False), asked)
-        return at_once + loss_at(own, [reasoned[i] for i in picks]) + words_loss(checkpoint, own)
+        of = [reasoned[i] for i in picks]
+        after_reasons, words = behind_reasons(checkpoint, [texts[i] for i in picks], of)
+        return loss_of_scores(scores_at_once(checkpoint, asked), asked) + loss_of_scores(after_reasons, of) + words
 
     def evaluate() -> dict[str, float]:
         recent = rewards[-RECENT:]
@@ -116,24 +133,30 @@ def direct(
     )
 
 
-def words_loss(checkpoint: Checkpoint, reasons: Sequence[Sequence[int]]) -> Tensor:
-    """Next-token loss of the model's own reasons, in nats a token: without it, it forgets how to write them, since
-    nothing else in this pass asks for words."""
+def behind_reasons(
+    checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]
+) -> tuple[Tensor, Tensor]:
+    """(B, K) scores where the model's own reasons end, and the next-token loss of these reasons, in nats a token:
+    without it, it forgets how to write them, since nothing else in this pass asks for words."""
     think: int = checkpoint.tokenizer.convert_tokens_to_ids(THINK)
-    counts = [[0.0] * (start := row.index(think) + 1) + [1.0] * (len(row) - start) for row in reasons]
-    tokens = pad_right(reasons, checkpoint.tokenizer.pad_token_id)
-    return weighted_next_token(checkpoint.model, tokens, pad_right(counts, 0.0, torch.float32))
+    weights = [[0.0] * (start := text.index(think) + 1) + [1.0] * (len(text) - start) for text in texts]
+    tree = slate_tree(checkpoint, texts, slates)
+    hidden_BTD = hidden_states(checkpoint.model, tree)
+    scores_BK = with_advice(checkpoint, read_candidates(checkpoint.model, hidden_BTD, tree), slates)
+    return scores_BK, read_words(checkpoint.model, hidden_BTD, tree, weights)
 
 
-def policy_loss(scores_BK: Tensor, gains_BK: Tensor, rollouts: int) -> tuple[Tensor, float]:
+def policy_loss(
+    scores_BK: Tensor, gains_BK: Tensor, rollouts: int, weights_B1: Tensor | float = 1.0
+) -> tuple[Tensor, float]:
     """-mean of advantage x log-probability over rollouts of slates whose rewards differ, and the mean reward.
 
-    One update a rollout, so the importance ratio is 1 and no clip is needed.
+    `weights_B1`: the slates'. One update a rollout, so the importance ratio is 1 and no clip is needed.
     """
     orders_BGK = sample_orders(scores_BK, rollouts)
     rewards_BG = ndcg_unless_echo(orders_BGK, gains_BK)
     live = informative(rewards_BG)
-    advantages = group_advantages(rewards_BG)[live]
+    advantages = (weights_B1 * group_advantages(rewards_BG))[live]
     loss = -(advantages * log_prob(scores_BK, orders_BGK)[live]).sum() / max(1, advantages.numel())
     return loss, rewards_BG.mean().item()
 
@@ -145,9 +168,14 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-    slates, checkpoint = Slates.load(run / READS[2]), Checkpoint.load(run / READS[4], corpus, ids)
+    slates, rewarded = Slates.load(run / READS[2]), Checkpoint.load(run / READS[4], corpus, ids)
     opinions = {t.slate_id: torch.tensor(t.opinion) for t in Traces.load(run / READS[3]).traces if t.opinion}
+    examined, train = Examination.load(run / READS[2]), slates.split(Split.TRAIN)
+    worth = as_they_are if config.click_clip is None else debiased(train, examined, config.click_clip)
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        direct(checkpoint, slates, opinions, config, seed, work)
+        advice = fit_advice(train) if config.advice is None else config.advice
+        checkpoint = replace(rewarded, advice=advice)
+        direct(checkpoint, slates, opinions, config, seed, work, worth)
         checkpoint.save(work.path)
+        work.counts["advice"] = checkpoint.advice

@@ -18,15 +18,19 @@ from safetensors.numpy import load_file
 
 from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
 from gr2.baselines import dcn, lambdamart, prm
+from gr2.baselines.category_thought import rank_by_category_thought
 from gr2.baselines.features import Knowledge
+from gr2.baselines.plain_llm import rank_plainly
 from gr2.baselines.simple import rank_by_votes, rank_covisited, rank_incoming, rank_popular
 from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.metrics import per_slate
+from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report import write_report
 from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import INCOMING, evaluate
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
+from gr2.lm.pretrained import load_pretrained
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, stage_folder, write_json
 from gr2.rl.shown import shown_as
@@ -49,6 +53,9 @@ class Config(BaseModel):
     """Test slates whose answers are also written without constraint, to count the valid ones (ours)."""
     shuffled: int = Field(256, ge=1)
     """Test slates that every GR2 ranker is also asked with the candidates in a random order (ours)."""
+    plain_llm: str | None = None
+    """A pretrained language model that ranks the test slates zero-shot, from titles alone: "smollm2-135m", or the path
+    of a local Hugging Face folder; never the best legacy re-ranker. Left out: no such row (ours)."""
 
 
 def legacy_rankers(knowledge: Knowledge, tuned: Mapping[str, Tuned]) -> dict[str, Ranker]:
@@ -62,6 +69,15 @@ def legacy_rankers(knowledge: Knowledge, tuned: Mapping[str, Tuned]) -> dict[str
     }
 
 
+def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:
+    """The pretrained language model as it is, where there is one."""
+    if name is None:
+        return {}
+    model, tokenizer = load_pretrained(name)
+    items = {item.item_id: item for item in corpus.items}
+    return {"plain_llm": lambda slates: rank_plainly(slates, items, model, tokenizer, "plain LLM")}
+
+
 def tuned_rankers(train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int) -> dict[str, Tuned]:
     """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates."""
     parts = Parts.of(train, valid, knowledge, seed)
@@ -71,7 +87,8 @@ def tuned_rankers(train: Sequence[Slate], valid: Sequence[Slate], knowledge: Kno
 def gr2_rankers(
     midtrained: Checkpoint, tuned: Checkpoint, rewarded: Checkpoint, served: Checkpoint
 ) -> dict[str, Ranker]:
-    """GR2 as it grows: the mid-trained model's own likelihood, after SFT, after RL, and the served model, both ways."""
+    """GR2 as it grows: the mid-trained model's own likelihood, at once and behind a category thought, after SFT, after
+    RL, and the served model, both ways."""
 
     def at_once(checkpoint: Checkpoint, label: str) -> Ranker:
         return lambda slates: rank_in_one_pass(checkpoint, slates, batch_size=64, label=label)
@@ -81,6 +98,9 @@ def gr2_rankers(
 
     return {
         "midtrained_likelihood": at_once(midtrained, "likelihood"),
+        "midtrained_category_thought": lambda slates: rank_by_category_thought(
+            midtrained, slates, batch_size=64, label="category thought"
+        ),
         "gr2_sft_thinking": thinking(tuned, "SFT, thinking"),
         "gr2_sft_direct": at_once(tuned, "SFT, direct"),
         "gr2_rl_thinking": thinking(rewarded, "RL, thinking"),
@@ -127,6 +147,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     rewarded = Checkpoint.load(run / "08_rl", corpus, ids)
     bundle = Bundle.load(run / "11_bundle")
     vectors = load_file(run / "02_sids" / "vectors.safetensors")["text"]
+    plain = plain_llm(config.plain_llm, corpus)
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
@@ -134,7 +155,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         legacy = legacy_rankers(knowledge, tuning)
         gr2 = gr2_rankers(midtrained, tuned, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
-        on_test = {name: ranker(test) for name, ranker in (legacy | gr2).items()}
+        on_test = {name: ranker(test) for name, ranker in (legacy | plain | gr2).items()}
         shuffled = {name: ask_shuffled(ranker, test[: config.shuffled], seed) for name, ranker in gr2.items()}
         for split, rankings in (("valid", on_valid), ("test", on_test)):
             rankings["teacher"] = list(Rankings.load(run / "05_traces" / f"teacher_{split}").rankings)
@@ -145,7 +166,11 @@ def main(run: Path, config: Config, seed: int) -> None:
             save_rankings(work.path / name / "shuffled", name, answers)
         events = read_json(run / "04_slates" / "events.json")["test"]
         described = held_out(corpus, Split.TEST)
-        evaluate(test, events, on_test, best, seed, held_out=described, shuffled=shuffled).save(work.path)
+        examined = Examination.load(run / "04_slates")
+        scores = evaluate(
+            test, events, on_test, best, seed, held_out=described, shuffled=shuffled, examination=examined
+        )
+        scores.save(work.path)
         write_json(work.path / "tuning.json", {name: one.record() for name, one in tuning.items()})
         write_json(
             work.path / "valid.json",

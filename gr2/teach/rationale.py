@@ -1,6 +1,6 @@
 """The evidence teacher's words: three steps on one line, in a small closed vocabulary, citing ids. (P1 §3; words ours)
 
-    likes drama crime 1990s ; next thriller 1980s ; co-visits [h1] [h4] -> [c3]
+    likes drama crime 1990s ; next thriller 1980s ; co-visits [h4] -> [c3]
 
 Broad pattern of the recent history; what comes next; the candidate it leads to, with the history that speaks for it.
 `[h1]` is the newest history item, `[c1]` the first candidate in incoming order. The first step is a function of the
@@ -20,8 +20,8 @@ from gr2.teach.series import series_of
 from gr2.teach.teacher import Opinions
 from gr2.types import Item
 
-CITED = 2
-"""History items cited at most."""
+CITED = 1
+"""History items cited at most. Of two, a small model writes the second again and again (docs/log.md)."""
 NAMED = 1
 """Candidates that a thought arrives at, best first. A small model that has to name more repeats one (docs/log.md)."""
 ARROW = "->"
@@ -101,7 +101,7 @@ def explain(
     steps = [
         _line("likes", *_taste(words, history[:RECENT])),
         _line("next", words.genres[genre] if genre is not None else "", words.decades[pick]),
-        _line(KINDS[kind], *(f"[h{age + 1}]" for age in sorted(cited)), choice(order)),
+        _line(KINDS[kind], *(f"[h{age + 1}]" for age in cited), choice(order)),
     ]
     return Rationale(text=" ; ".join(step for step in steps if " " in step), evidence=KINDS[kind])
 

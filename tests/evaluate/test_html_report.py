@@ -9,6 +9,7 @@ from gr2.artifacts import Corpus, MetricValue, Rankings, Scores, SemanticIds, Sl
 from gr2.errors import UserError
 from gr2.evaluate.headline import headline, p_text, served_mode
 from gr2.evaluate.markdown import MARKER, fill, markdown
+from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report import series_of, write_report
 from gr2.evaluate.slices import HeldOut
 from gr2.evaluate.table import evaluate
@@ -82,7 +83,7 @@ def echo(slate):
     return Ranking(slate_id=slate.slate_id, order=tuple(range(K)))
 
 
-def make_run(run, gr2):
+def make_run(run, gr2, examination=None):
     rankers = {"incoming": echo, "lambdamart": echo, **gr2}
     answers = {name: tuple(map(ranker, SLATES)) for name, ranker in rankers.items()}
     with stage_folder(run / "01_corpus", {}, {}) as work:
@@ -94,13 +95,16 @@ def make_run(run, gr2):
         write_json(work.path / "report.json", report)
     with stage_folder(run / "04_slates", {}, {}) as work:
         Slates(slates=tuple(SLATES)).save(work.path)
+        if examination:
+            write_json(work.path / "examination.json", examination)
     with stage_folder(run / "06_sft", {}, {}) as work:
         for step in range(10, 1000, 10):
             work.metric(phase="sft", step=step, loss=1 / step)
         work.metric(phase="sft_valid", step=500, r1_thinking=0.2, r1_direct=0.1)
     evaluation = run / "12_evaluate.partial"
     evaluation.mkdir()
-    scores = evaluate(SLATES, {s.user_id: 2 for s in SLATES}, answers, "lambdamart", held_out=EVENTS)
+    events, examined = {s.user_id: 2 for s in SLATES}, Examination.load(run / "04_slates")
+    scores = evaluate(SLATES, events, answers, "lambdamart", held_out=EVENTS, examination=examined)
     scores.save(evaluation)
     for name, rankings in answers.items():
         (evaluation / name).mkdir()
@@ -206,6 +210,30 @@ def test_what_was_wrong_with_answers_is_said_at_the_top(tmp_path):
     sentence = "gr2 direct: 30 unanswered of 30 answers were no ranking; the incoming order counts in their place."
     assert text.index(sentence) < text.index("<h2>")
     assert '<small class="wrap">30 unanswered</small>' in text
+
+
+def test_logged_slates_have_a_debiased_table_and_sentence(tmp_path):
+    chances = {"propensities": [1.0, 0.5, 0.25, 0.05], "source": "estimated from 9 rows"}
+    out = make_run(tmp_path / "run", {"gr2_direct": oracle}, chances)
+    write_report(tmp_path / "run", out)
+    text = out.read_text()
+    assert re.findall("<h2>(.*?)</h2>", text)[:3] == ["When the target is in the slate", "End to end", "Debiased"]
+    assert "places, estimated from 9 rows: 1.00 0.50 0.25 0.05. Tests" in text
+    table = text[text.index("<h2>Debiased</h2>") : text.index("<h2>Slices</h2>")]
+    # each target weighs 1, 2, 4 or, clipped, 10 by its place; the incoming order hits those of the first place
+    weights = [(1, 2, 4, 10)[s.target] for s in SLATES]
+    assert f"<b>{weights.count(1) / sum(weights):.3f}</b>" in table
+    assert "30 slates of the first table" in table
+    head = text[: text.index("<h2>")]
+    assert "With each click weighted by how likely its place is looked at, it is 100.0%: " in head
+
+
+def test_logged_slates_of_unknown_places_are_warned_of(tmp_path):
+    out = make_run(tmp_path / "run", {"gr2_direct": oracle}, {"propensities": None, "source": "too few swaps"})
+    write_report(tmp_path / "run", out)
+    text = out.read_text()
+    assert "since the chances of the places are not known: too few swaps." in text[: text.index("<h2>")]
+    assert "Debiased" not in text
 
 
 def test_an_evaluation_alone_makes_a_page(tmp_path):

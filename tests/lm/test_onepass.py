@@ -4,11 +4,13 @@ import pytest
 import shop
 import torch
 
+from gr2.lm.batches import pad_right
 from gr2.lm.checkpoint import assemble
 from gr2.lm.generate import prompt_tokens
+from gr2.lm.loss import weighted_next_token
 from gr2.lm.nano import new_model, train_tokenizer
-from gr2.lm.onepass import candidate_logprobs, tree_batch
-from gr2.lm.rank import direct_tree, rank_in_one_pass
+from gr2.lm.onepass import candidate_logprobs, hidden_states, read_candidates, read_words, tree_batch
+from gr2.lm.rank import rank_in_one_pass, scores_at_once, slate_tree
 from gr2.lm.vocabulary import grow
 from gr2.types import Split
 
@@ -31,7 +33,7 @@ def test_equals_teacher_forcing(make):
         type(s)(**{f: getattr(s, f) for f in s.__slots__} | {"history": s.history[: 1 + i % 3]})
         for i, s in enumerate(slates)
     ]
-    scores = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, slates))
+    scores = scores_at_once(checkpoint, slates)
     for b, slate in enumerate(slates):
         (prompt,) = prompt_tokens(checkpoint, [slate], think=False)
         for c, spelled in enumerate(checkpoint.id_tokens.of(slate.candidates).tolist()):
@@ -53,6 +55,23 @@ def test_rankings_follow_the_scores():
     checkpoint = shop.checkpoint()
     slates = shop.slates(3, Split.TEST)
     with torch.inference_mode():
-        scores = candidate_logprobs(checkpoint.model, direct_tree(checkpoint, slates))
+        scores = scores_at_once(checkpoint, slates)
     for ranking, row in zip(rank_in_one_pass(checkpoint, slates, batch_size=2, label="x"), scores, strict=True):
         assert list(ranking.order) == sorted(range(shop.K), key=lambda c, row=row: -row[c].item())
+
+
+@torch.inference_mode()
+def test_one_pass_serves_the_words_and_the_choice_in_their_middle():
+    checkpoint = shop.checkpoint()
+    slates = shop.slates(3, Split.TEST)
+    prompts = prompt_tokens(checkpoint, slates, think=True)
+    texts = [p + [7, 8, 9, 10][: 2 + i] for i, p in enumerate(prompts)]
+    weights = [[0.0] * len(p) + [0.3, 1.0, 0.5, 2.0][: 2 + i] for i, p in enumerate(prompts)]
+    tree = slate_tree(checkpoint, texts, slates, [len(p) + 1 for p in prompts])
+    hidden = hidden_states(checkpoint.model, tree)
+    middle = slate_tree(checkpoint, [[*p, 7] for p in prompts], slates)
+    alone = candidate_logprobs(checkpoint.model, middle)
+    assert torch.allclose(read_candidates(checkpoint.model, hidden, tree), alone, atol=1e-4)
+    pad = checkpoint.tokenizer.pad_token_id
+    plain = weighted_next_token(checkpoint.model, pad_right(texts, pad), pad_right(weights, 0, torch.float32))
+    assert read_words(checkpoint.model, hidden, tree, weights).item() == pytest.approx(plain.item(), abs=1e-4)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from gr2.errors import UserError
-from gr2.sid.assign import nearest_codes, reconstruct, spill, squared_distances, unique_codes
+from gr2.sid.assign import LARGE, nearest_codes, reconstruct, spill, squared_distances, unique_codes
 from gr2.sid.quantize import residual_kmeans
 
 
@@ -80,6 +81,16 @@ def test_last_level_is_the_optimum_of_all_permutations(seed, n):
     costs = squared_distances(vectors, book)
     best = min(costs[range(n), list(choice)].sum() for choice in permutations(range(5), n))
     assert np.isclose(costs[range(n), codes].sum(), best)
+
+
+def test_a_full_prefix_of_many_codes_is_the_optimum_too():
+    rng = np.random.default_rng(0)
+    vectors, book = (rng.normal(size=(LARGE, 3)).astype(np.float32) for _ in range(2))
+    codes = unique_codes(vectors, np.zeros((LARGE, 1), dtype=np.int64), [book])[:, 0]
+    costs = squared_distances(vectors, book)
+    rows, columns = linear_sum_assignment(costs)
+    assert costs[range(LARGE), codes].sum() == pytest.approx(costs[rows, columns].sum(), rel=1e-9)
+    assert sorted(codes.tolist()) == list(range(LARGE))
 
 
 def test_blind_to_row_order_once_rows_are_put_back():

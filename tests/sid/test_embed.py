@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from gr2.errors import UserError
 from gr2.sid.embed import DIMS, embed_texts, text_report
@@ -83,6 +84,23 @@ def test_a_model_that_is_none(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match=r"text_model '.*absent' cannot be loaded \(.*\); give a name or a folder"):
         embed_texts(TEXTS, tmp_path, str(tmp_path / "absent"))
+
+
+def test_a_name_without_network_is_one_line(tmp_path, monkeypatch):
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"text_model 'nobody/none' cannot be loaded \(.*\); give a name") as error:
+        embed_texts(TEXTS, tmp_path, "nobody/none")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "embeddings").exists()
+
+
+def test_vectors_that_are_not_finite_are_refused(tmp_path):
+    embed_texts(TEXTS, tmp_path, "tfidf")
+    (file,) = (tmp_path / "embeddings").iterdir()
+    save_file({"vectors": np.full((4, 2), np.nan, dtype=np.float32)}, file)
+    with pytest.raises(UserError, match="text_model 'tfidf' gives vectors that are not finite"):
+        embed_texts(TEXTS, tmp_path, "tfidf")
 
 
 def test_text_report():

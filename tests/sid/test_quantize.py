@@ -4,11 +4,25 @@ import numpy as np
 import pytest
 
 from gr2.sid.assign import nearest_codes, reconstruct
-from gr2.sid.quantize import random_last, residual_kmeans
+from gr2.sid.quantize import default_sizes, random_last, residual_kmeans
 
 
 def left(vectors, result):
     return vectors - result.decode(reconstruct(result.codes, result.codebooks))
+
+
+@pytest.mark.parametrize(
+    ("n_items", "size"),
+    [(1, 2), (2, 4), (1_682, 64), (8_191, 128), (8_192, 256), (11_924, 256), (12_101, 256), (18_357, 256)],
+)
+def test_default_sizes(n_items, size):
+    # 2 x 2 = 2^2, so 4; 2 x 1,682 = 3,364 is above 32^2 and below 64^2 = 4,096; 2 x 8,192 = 128^2
+    assert default_sizes(n_items) == (size,) * 4
+
+
+def test_default_sizes_always_have_room():
+    assert all(prod(default_sizes(n)) >= 2 * n for n in (*range(1, 2000), 10**7, 2 * 10**9))
+    assert default_sizes(10**7) == (256,) * 4
 
 
 def test_finds_a_two_level_structure_exactly():

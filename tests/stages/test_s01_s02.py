@@ -148,6 +148,25 @@ def test_one_item():
 def test_a_level_must_keep_its_meaning():
     with pytest.raises(ValidationError, match="random_levels = 2 leaves no level of 2"):
         s02_sids.Config(codebook_sizes=(4, 4), random_levels=2)
+    with pytest.raises(ValidationError, match="random_levels = 4 leaves no level of 4"):
+        s02_sids.Config(random_levels=4)
+
+
+def test_sizes_that_are_left_out_follow_the_catalogue():
+    ids, _, _ = s02_sids.build_ids(corpus(), TEXT, SIDS.model_copy(update={"codebook_sizes": None}), seed=0)
+    # 2 x 16 items: 32 is above 4^2 and below 8^2
+    assert ids.codebook_sizes == (8, 8, 8, 8)
+    assert [len(book) for book in ids.codebooks] == [8, 8, 8, 8]
+
+
+@pytest.mark.parametrize("quantizer", ["kmeans", "rqvae"])
+def test_constant_embeddings_get_ids_all_the_same(quantizer):
+    config = SIDS.model_copy(update={"quantizer": quantizer, "rqvae": FAST, "engagement_weight": 0.0})
+    text = np.repeat(TEXT[:1], 16, axis=0)
+    ids, report, _ = s02_sids.build_ids(corpus(), text, config, seed=0)
+    assert (report["unique_share_before"], report["unique_share"]) == (0, 1)
+    turned = Corpus(items=tuple(ITEMS[::-1]), timelines=corpus().timelines)
+    assert s02_sids.build_ids(turned, text, config, seed=0)[0].of == ids.of
 
 
 def test_vectors_of_ones_own_are_taken_as_they_are(tmp_path):

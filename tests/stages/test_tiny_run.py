@@ -29,6 +29,7 @@ RANKERS = {
     "prm",
     "teacher",
     "midtrained_likelihood",
+    "midtrained_category_thought",
     "gr2_sft_thinking",
     "gr2_sft_direct",
     "gr2_rl_thinking",

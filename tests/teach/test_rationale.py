@@ -42,9 +42,9 @@ def thought(
     return explain(WORDS, opinions, 0, order, lifts, cited)
 
 
-def test_co_visits_cite_the_two_strongest_links() -> None:
+def test_co_visits_cite_the_strongest_link() -> None:
     why = thought("abad", "cb", (1, 0), "co-visits", {3: 0.9, 1: 0.1, 2: 0.5})
-    assert why.text == "likes sci-fi horror 1980s ; next action 1980s ; co-visits [h3] [h4] -> [c2]"
+    assert why.text == "likes sci-fi horror 1980s ; next action 1980s ; co-visits [h4] -> [c2]"
     assert why.evidence == "co-visits"
 
 

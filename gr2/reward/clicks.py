@@ -1,0 +1,42 @@
+"""What the clicks of a batch are worth to a policy loss: as they are, or debiased where slates were logged. (ours)
+
+A click at a place that is seldom looked at stands for many that nobody could make. Within a slate NDCG sees that in the
+gains; of a slate with one click it is 1 for finding it, whatever it weighs, so the slate's loss has a weight too.
+
+Shapes: B slates, K candidates.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from gr2.errors import UserError
+from gr2.evaluate.propensity import Examination, slate_weights, weighted_gains
+from gr2.types import Slate
+
+Worth = Callable[[Sequence[Slate]], tuple[Tensor, Tensor]]
+"""A batch -> (B, K) gains and (B, 1) weights of the slates' losses."""
+
+
+def as_they_are(batch: Sequence[Slate]) -> tuple[Tensor, Tensor]:
+    """All clicks, and all slates, weigh alike."""
+    return torch.tensor([s.gains for s in batch]), torch.ones(len(batch), 1)
+
+
+def debiased(slates: Sequence[Slate], examination: Examination | None, clip: float) -> Worth:
+    """Clicks weigh 1 / the chance that their place is looked at, at most `clip`; the slates' weights have mean 1.
+
+    `slates` holds all that will be asked for, as they were shown. Raises UserError where the chances are not known.
+    """
+    if examination is None or examination.propensities is None:
+        why = examination.source if examination else "the slates were not logged"
+        raise UserError(f"[direct] click_clip: no chances of places to weigh clicks by ({why}); leave click_clip out")
+    theta_K = examination.propensities
+    weight_of = dict(zip((s.slate_id for s in slates), slate_weights(slates, theta_K, clip).tolist(), strict=True))
+
+    def worth(batch: Sequence[Slate]) -> tuple[Tensor, Tensor]:
+        gains_BK = torch.tensor([weighted_gains(s.gains, theta_K, clip) for s in batch])
+        return gains_BK, torch.tensor([[weight_of[s.slate_id]] for s in batch])
+
+    return worth
