@@ -158,15 +158,17 @@ class Judge:
                 made.append(
                     self.row(name, f"{metric} less {other}{cut}", less_n[kept], self.users[kept], "-differences")
                 )
-        return [*made, self.kept_gain(name, metric)]
+        return made + self.kept_gain(name, metric)
 
-    def kept_gain(self, name: str, metric: str) -> Result:
-        """(model - incoming) / (direct - incoming)."""
+    def kept_gain(self, name: str, metric: str) -> list[Result]:
+        """(model - incoming) / (direct - incoming); nothing where the interval of what it is a share of holds 0."""
         ours_n, theirs_n = (self.values[n][metric] - self.values[INCOMING][metric] for n in (name, DIRECT))
         draws = bootstrap_means(np.stack([ours_n, theirs_n], 1), self.users.tolist())
+        if interval(draws[:, 1])[0] <= 0:
+            return []
         low, high = interval(draws[:, 0] / draws[:, 1])
         value = float(ours_n.mean() / theirs_n.mean())
-        return self.cost(name, f"share of direct's gain, {metric}", low, value, high, "-differences")
+        return [self.cost(name, f"share of direct's gain, {metric}", low, value, high, "-differences")]
 
     def row(self, name: str, metric: str, value_n: np.ndarray, users: np.ndarray, more: str = "") -> Result:
         low, high = interval(bootstrap_means(value_n[:, None], users.tolist())[:, 0])
