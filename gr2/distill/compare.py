@@ -23,7 +23,8 @@ from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.prompt.render import END, END_THINK
 from gr2.types import Ranking, Slate, Split
 
-INCOMING, THINKING, WRITTEN, CUT_OFF, DIRECT = "incoming", "thinking", "thinking, written", "thought cut off", "direct"
+INCOMING, THINKING, DIRECT = "incoming", "thinking", "direct"
+BEFORE, WRITTEN, CUT_OFF = "thinking, before the pass", "thinking, written", "thought cut off"
 METRICS = ("R@1", "N@3")
 CALLS = 60
 """One-slate calls that the milliseconds are the median of."""
@@ -67,13 +68,14 @@ class Contestant:
 
 
 def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
-    """Ask the thinking model, the same at once, the direct model, and the students, each a folder of `run.out`."""
-    thinking = run.checkpoint(run.run / "08_rl")
+    """Ask the served model both ways, the thinking RL's before it, and the students, each a folder of `run.out`."""
+    served, before = run.checkpoint(run.run / "10_direct"), run.checkpoint(run.run / "08_rl")
     return [
-        asked(run, THINKING, thinking, THINK_FIRST),
-        asked(run, WRITTEN, thinking, WRITE_ALL),
-        asked(run, CUT_OFF, thinking, AT_ONCE),
-        asked(run, DIRECT, run.checkpoint(run.run / "10_direct"), AT_ONCE),
+        asked(run, THINKING, served, THINK_FIRST),
+        asked(run, BEFORE, before, THINK_FIRST),
+        asked(run, WRITTEN, before, WRITE_ALL),
+        asked(run, CUT_OFF, before, AT_ONCE),
+        asked(run, DIRECT, served, AT_ONCE),
         *(asked(run, name, run.checkpoint(run.out / name), AT_ONCE) for name in students),
     ]
 
@@ -110,7 +112,7 @@ def rows(run: Run, table: str, models: Sequence[Contestant]) -> list[Result]:
     by_name = {one.name: one for one in models}
     test = list(run.slates.split(Split.TEST))
     hard_n = np.array(
-        [a.order[0] != b.order[0] for a, b in zip(by_name[THINKING].test, by_name[CUT_OFF].test, strict=True)]
+        [a.order[0] != b.order[0] for a, b in zip(by_name[THINKING].test, by_name[DIRECT].test, strict=True)]
     )
     echo = [Ranking(slate_id=s.slate_id, order=tuple(range(len(s.candidates)))) for s in test]
     values = {one.name: per_slate(test, one.test) for one in models} | {INCOMING: per_slate(test, echo)}
