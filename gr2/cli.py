@@ -43,7 +43,7 @@ def gr2(
         print(f"gr2 {__version__}")
     elif context.invoked_subcommand is None:
         runs = runs_below(RUNS)
-        console.print(overview(runs))
+        console.print(overview(runs, console.width))
         console.print(f"\n{escape(next_step(runs))}", soft_wrap=True)
 
 

@@ -21,8 +21,8 @@ PROTOCOLS = {
 }
 METRICS = ("R@1", "R@3", "N@3", "N@5")
 """As P2 reports them, and as many as 80 columns hold."""
-WIDEST = 4
-"""Runs shown side by side."""
+WORDS, CELL = 50, 22
+"""Columns that a stage's name and description take at least, and those of a run."""
 
 
 def runs_below(folder: Path) -> list[Path]:
@@ -31,16 +31,22 @@ def runs_below(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path / CONFIG).stat().st_mtime, reverse=True)
 
 
-def overview(runs: Sequence[Path]) -> Table:
-    """One line a stage: what it does, and for every run whether it is there, its seconds and its size."""
+def overview(runs: Sequence[Path], width: int) -> Table:
+    """One line a stage: what it does, and for every run whether it is there, its seconds and its size.
+
+    Of `runs`, newest first, those that `width` columns hold, and one at least; the others are named below.
+    """
+    shown = max(1, (width - WORDS) // CELL)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("stage", no_wrap=True)
     table.add_column("what it does", ratio=1)
-    for run in runs[:WIDEST]:
+    for run in runs[:shown]:
         table.add_column(escape(run.name), no_wrap=True)
     for stage in STAGES:
-        cells = [state(run / folder_of(stage)) for run in runs[:WIDEST]]
+        cells = [state(run / folder_of(stage)) for run in runs[:shown]]
         table.add_row(folder_of(stage), escape(about(stage)), *cells)
+    if runs[shown:]:
+        table.caption = escape(f"older runs: {', '.join(run.name for run in runs[shown:])}")
     return table
 
 

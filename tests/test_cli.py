@@ -12,6 +12,7 @@ from gr2.errors import UserError
 from gr2.follow import find_item
 from gr2.record import stage_folder, write_json
 from gr2.run import STAGES, console, folder_of
+from gr2.show import overview
 from gr2.types import Item, Ranking, Slate, Split, Timeline, Trace
 
 TITLES = ("Toy Story", "Star Wars", "Star Trek", "Alien [uncut]", "Toy Story")
@@ -110,6 +111,16 @@ def test_alone_shows_what_a_run_holds(call, run):
     assert "half-written" in line["03_midtrain"]
     assert line["06_sft"].rstrip().endswith("-")
     assert out.rstrip().endswith("go on from 03_midtrain: gr2 run runs/shop/config.toml --run runs/shop")
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "older"), [(80, 1, "older runs: b, c"), (100, 2, "older runs: c"), (116, 3, None)]
+)
+def test_only_runs_that_fit_stand_side_by_side(tmp_path, width, shown, older):
+    """Words take 50 columns, a run 22."""
+    table = overview([tmp_path / name for name in "abc"], width)
+    assert [column.header for column in table.columns] == ["stage", "what it does", *"abc"[:shown]]
+    assert table.caption == older
 
 
 def test_every_stage_has_a_command(call):
