@@ -6,8 +6,6 @@ few groups of centres tell what all of them cost, at the density that they have 
 grow with the rows, 61 rows a centre, as a shop grows. Codebooks are fitted to 20,000 rows of the first kind.
 """
 
-import platform
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import numpy as np
 import typer
 from threadpoolctl import threadpool_limits
 
-from benchmarks.sid_scale import DIMS, SIZES, number
+from benchmarks.common import number, origin
+from benchmarks.sid_scale import DIMS, SIZES
 from gr2.record import write_json
 from gr2.sid.assign import nearest_codes, unique_codes
 from gr2.sid.quantize import residual_kmeans
@@ -63,9 +62,7 @@ def main(rows: str = "100k,1M,10M", sample: int = 20_000) -> None:
         {
             "unit": "CPU microseconds an item, nearest codes and unique ids",
             "rows": table,
-            "machine": f"{platform.machine()}, {platform.system()}, one thread",
-            "command": " ".join(["python -m benchmarks.sid_growth", *sys.argv[1:]]),
-            "date": time.strftime("%Y-%m-%d"),
+            **origin("sid_growth"),
         },
     )
 

@@ -7,10 +7,8 @@ seconds, so that a shared machine does not spoil them; wall seconds stand beside
 import importlib.util
 import json
 import multiprocessing
-import platform
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +21,7 @@ import polars as pl
 import typer
 from threadpoolctl import threadpool_limits
 
+from benchmarks.common import number, origin
 from gr2.record import write_json
 from gr2.sid.assign import reconstruct
 from gr2.sid.quantize import residual_kmeans
@@ -162,11 +161,6 @@ def run_size(scratch: Path, rows: int, sample: int, peers_up_to: int) -> list[Me
     return found
 
 
-def number(text: str) -> int:
-    """10k, 1M and plain numbers."""
-    return int(float(text.rstrip("kM")) * {"k": 1_000, "M": 1_000_000}.get(text[-1], 1))
-
-
 def write(table: Sequence[Measured], sample: int) -> None:
     peers = [row for row in table if row["name"] != "gr2"]
     largest = max((row["rows"] for row in peers), default=0)
@@ -182,9 +176,7 @@ def write(table: Sequence[Measured], sample: int) -> None:
             "unit": "items per CPU second, fit and ids",
             "sizes": {"dims": DIMS, "codebook_sizes": SIZES, "fit_sample": sample},
             "rows": table,
-            "machine": f"{platform.machine()}, {platform.system()}, one thread",
-            "command": " ".join(["python -m benchmarks.sid_scale", *sys.argv[1:]]),
-            "date": time.strftime("%Y-%m-%d"),
+            **origin("sid_scale"),
         },
     )
 

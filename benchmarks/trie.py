@@ -4,7 +4,6 @@
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import typer
 
-from benchmarks.sid_scale import number
+from benchmarks.common import number, origin
 from gr2.record import write_json
 from gr2.sid.trie import Trie
 
@@ -94,9 +93,7 @@ def main(rows: str = "100k,1M,10M", peer_up_to: str = "1M") -> None:
             "unit": f"prefixes looked up a CPU second, as masks of {BEAMS} beams",
             "sizes": {"levels": 4, "codes": CODES, "rows": last["rows"]},
             "rows": table,
-            "machine": f"{platform.machine()}, {platform.system()}, one thread",
-            "command": " ".join(["python -m benchmarks.trie", *sys.argv[1:]]),
-            "date": time.strftime("%Y-%m-%d"),
+            **origin("trie"),
         },
     )
 

@@ -151,11 +151,11 @@ def rank(
     think: Annotated[bool, typer.Option(help="Let the model think first.")] = False,
 ) -> None:
     """Re-rank a user's newest test slate and show before, after and the thought."""
-    from gr2.serve.ranker import load_bundle
+    from gr2.serve.ranker import Bundle
 
     items = {item.item_id: item for item in Corpus.load(run / folder_of("s01_corpus")).items}
     slate = newest_test_slate(run, user)
-    bundle = load_bundle(run / folder_of("s11_bundle"))
+    bundle = Bundle.load(run / folder_of("s11_bundle"))
     ranking = bundle.rank([slate], think=think)[0]
     history = slate.history[-SHOWN:]
     console.print(f"[bold]user {escape(user)}[/], slate {slate.slate_id}; newest of {len(slate.history)} events:")
@@ -187,9 +187,9 @@ def serve(
     import uvicorn
 
     from gr2.serve import http
-    from gr2.serve.ranker import load_bundle
+    from gr2.serve.ranker import Bundle
 
-    uvicorn.run(http.app(load_bundle(bundle)), host=host, port=port)
+    uvicorn.run(http.app(Bundle.load(bundle)), host=host, port=port)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ candidate of the user's department, at a random place, and it is the target: the
 gives 1/K.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.checkpoint import Checkpoint, assemble
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.vocabulary import grow
-from gr2.types import Item, Slate, Split, Timeline
+from gr2.record import StageFolder
+from gr2.teach.rationale import choice
+from gr2.types import Item, Slate, Split, Timeline, Trace
 
 DEPARTMENTS, SHELVES, K = 6, 4, 4
 NANO = NanoConfig(width=32, layers=2, head_width=16, feed=64, words=300, context=256)
@@ -82,6 +85,31 @@ def slates(n: int, split: Split, seed: int = 0) -> list[Slate]:
 
 def all_slates(n_train: int, n_valid: int) -> Slates:
     return Slates(slates=(*slates(n_train, Split.TRAIN), *slates(n_valid, Split.VALID)))
+
+
+def work(folder: Path) -> StageFolder:
+    """A stage's folder, without a record when it is done."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return StageFolder(path=folder, resumed=False)
+
+
+def oracle(slate: Slate) -> Trace:
+    """Names the candidate of the user's department, which is the target; the others keep their order."""
+    order = (slate.target, *(c for c in range(K) if c != slate.target))
+    return Trace(
+        slate_id=slate.slate_id,
+        thought=f"likes shop {choice(order)}",
+        order=order,
+        evidence="genre",
+        attempt=0,
+        kept=True,
+        reason="oracle",
+    )
+
+
+def clone(checkpoint: Checkpoint) -> Checkpoint:
+    """The same with a model of its own."""
+    return checkpoint.with_model(copy.deepcopy(checkpoint.model))
 
 
 def checkpoint(seed: int = 0) -> Checkpoint:

@@ -9,13 +9,13 @@ is trained. (the form of the thought is OneRec-Think's, its words and the hold a
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
-import torch
 from torch import Tensor
+from transformers import PrefixConstrainedLogitsProcessor
 
-from gr2.lm.batches import chunks, pad_left
+from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import prompt_tokens
-from gr2.lm.rank import scores
+from gr2.lm.generate import greedy, prompt_tokens
+from gr2.lm.rank import orders_behind
 from gr2.progress import track
 from gr2.prompt.render import END, END_THINK
 from gr2.sid.spelling import defuse
@@ -44,10 +44,9 @@ def rank_by_category_thought(
         prompts = prompt_tokens(checkpoint, part, think=True)
         thoughts = write_thoughts(checkpoint, prompts, allowed, stop)
         behind = [[*prompt, *thought, close] for prompt, thought in zip(prompts, thoughts, strict=True)]
-        with torch.inference_mode():
-            orders = scores(checkpoint, behind, part).argsort(dim=1, descending=True, stable=True).tolist()
+        orders = orders_behind(checkpoint, behind, part, batch_size)
         rankings += [
-            Ranking(slate_id=slate.slate_id, order=tuple(order), thought=text.removeprefix(LEAD))
+            Ranking(slate_id=slate.slate_id, order=order, thought=text.removeprefix(LEAD))
             for slate, order, text in zip(part, orders, tokenizer.batch_decode(thoughts), strict=True)
         ]
     return rankings
@@ -67,25 +66,15 @@ def continuations(rows: Iterable[Sequence[int]]) -> Next:
     return {prefix: sorted(tokens) for prefix, tokens in following.items()}
 
 
-@torch.inference_mode()
 def write_thoughts(
     checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], allowed: Next, stop: int
 ) -> list[list[int]]:
     """The likeliest allowed token after the other, until `stop` (which ends a caption too), without it."""
-    pad = checkpoint.tokenizer.pad_token_id
-    ids, mask = pad_left(prompts, pad)
-    start = ids.shape[1]
+    start = max(map(len, prompts))
 
     def may_follow(_: int, row: Tensor) -> list[int]:
         return allowed.get(tuple(row[start:].tolist()), [stop])
 
-    written = checkpoint.model.generate(
-        input_ids=ids.to(checkpoint.model.device),
-        attention_mask=mask.to(checkpoint.model.device),
-        max_new_tokens=LONGEST,
-        do_sample=False,
-        eos_token_id=stop,
-        pad_token_id=pad,
-        prefix_allowed_tokens_fn=may_follow,
-    )[:, start:]
+    hold = PrefixConstrainedLogitsProcessor(may_follow, num_beams=1)
+    written = greedy(checkpoint, prompts, longest=LONGEST, stops=[stop], hold=hold)
     return [list(takewhile(lambda token: token != stop, row)) for row in written.tolist()]

@@ -69,7 +69,7 @@ class Contestant:
 
 def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
     """Ask the served model both ways, the thinking RL's before it, and the students, each a folder of `run.out`."""
-    served, before = run.checkpoint(run.run / "10_direct"), run.checkpoint(run.run / "08_rl")
+    served, before = run.direct, run.checkpoint(run.run / "08_rl")
     return [
         asked(run, THINKING, served, THINK_FIRST),
         asked(run, BEFORE, before, THINK_FIRST),

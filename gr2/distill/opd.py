@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gr2.lm.batches import pad_left, pad_right
+from gr2.lm.batches import pad_right
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import prompt_tokens
 from gr2.prompt.parse import parse
 from gr2.prompt.render import END, PAD
+from gr2.rl.sample import sample
 from gr2.types import Answer, Slate
 
 
@@ -40,21 +41,12 @@ def roll_out(checkpoint: Checkpoint, slates: Sequence[Slate], group: int, longes
     """`group` free answers a slate, drawn at temperature 1 from torch's generator, of at most `longest` tokens."""
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
     stop, pad = (tokenizer.convert_tokens_to_ids(t) for t in (END, PAD))
-    prompts = [p for p in prompt_tokens(checkpoint, slates, think=True) for _ in range(group)]
-    ids, mask = pad_left(prompts, pad)
+    asked = prompt_tokens(checkpoint, slates, think=True)
     training = model.training
     model.eval()
-    written = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        max_new_tokens=longest,
-        do_sample=True,
-        top_k=0,
-        eos_token_id=stop,
-        pad_token_id=pad,
-    )[:, ids.shape[1] :].tolist()
+    answers = sample(model, asked, group, longest=longest, temperature=1.0, stops=[stop], pad=pad)
     model.train(training)
-    answers = [row[: row.index(stop) + 1] if stop in row else row for row in written]
+    prompts = [p for p in asked for _ in range(group)]
     texts = tokenizer.batch_decode(answers, skip_special_tokens=False)
     sizes = [len(s.candidates) for s in slates for _ in range(group)]
     return Rollouts(

@@ -60,9 +60,15 @@ class Run:
         return int(self.record("10_direct")["config"]["seed"])
 
     @cached_property
-    def advice(self) -> float:
-        """What the neighbours' votes weigh in the direct model, and so in its students."""
-        return self.checkpoint(self.run / "10_direct").advice
+    def direct(self) -> Checkpoint:
+        """What the students learn from; read only."""
+        return self.checkpoint(self.run / "10_direct")
+
+    @cached_property
+    def watched(self) -> tuple[Sequence[Slate], Tensor]:
+        """The first validation slates, and the direct model's scores of them."""
+        shown = self.slates.split(Split.VALID)[:LOOKED_AT]
+        return shown, one_pass_scores(self.direct, shown, None)
 
     def record(self, stage: str) -> dict[str, Any]:
         return read_json(self.run / stage / RECORD)
@@ -87,8 +93,7 @@ class Run:
         """(n, K) of the direct model on the training slates; kept, since every student learns from them."""
         path = self.out / f"teacher-{self.record('10_direct')['digest']}.safetensors"
         if not path.exists():
-            teacher = self.checkpoint(self.run / "10_direct")
-            scores = one_pass_scores(teacher, self.slates.split(Split.TRAIN), "the teacher's scores")
+            scores = one_pass_scores(self.direct, self.slates.split(Split.TRAIN), "the teacher's scores")
             self.out.mkdir(parents=True, exist_ok=True)
             aside = path.with_suffix(".partial")
             save_file({"scores": scores.contiguous()}, aside)
@@ -100,7 +105,7 @@ def make_students(run: Run) -> dict[str, Path]:
     """All of them, name -> folder; goes on where a stopped call was."""
     shorter: dict[str, Path] = {}
     of = run.run / "10_direct"
-    for layers in range(int(run.checkpoint(of).model.config.num_hidden_layers) - 1, 0, -1):
+    for layers in range(int(run.direct.model.config.num_hidden_layers) - 1, 0, -1):
         name = f"pruned-{layers}"
         of = shorter[name] = run.make(name, PRUNED.model_dump(), [of, run.run / "04_slates"], partial(pruned, run, of))
     return shorter | {name: small(run, name, shape) for name, shape in SHAPES.items()}
@@ -108,7 +113,7 @@ def make_students(run: Run) -> dict[str, Path]:
 
 def pruned(run: Run, of: Path, work: StageFolder) -> Checkpoint:
     """One layer less than the checkpoint in `of`, distilled again from the direct model."""
-    shown, scores = looked_at(run)
+    shown, scores = run.watched
     student, harms = least_missed(run.checkpoint(of), lambda one: harm(one, shown, scores))
     work.counts["harms"] = [round(value, 4) for value in harms]
     return distilled(run, student, PRUNED, work)
@@ -129,20 +134,14 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
         name,
         SMALL.model_dump(),
         [middle, run.run / "04_slates", run.run / "10_direct"],
-        lambda work: distilled(run, replace(run.checkpoint(middle), advice=run.advice), SMALL, work),
+        lambda work: distilled(run, replace(run.checkpoint(middle), advice=run.direct.advice), SMALL, work),
     )
 
 
 def distilled(run: Run, student: Checkpoint, config: FitConfig, work: StageFolder) -> Checkpoint:
-    shown, scores = looked_at(run)
+    shown, scores = run.watched
     train = run.slates.split(Split.TRAIN)
     distill(
         student, train, run.teacher_scores(), config, run.seed, work, evaluate=lambda: watch(student, shown, scores)
     )
     return student
-
-
-def looked_at(run: Run) -> tuple[Sequence[Slate], Tensor]:
-    """The first validation slates, and the direct model's scores of them."""
-    shown = run.slates.split(Split.VALID)[:LOOKED_AT]
-    return shown, one_pass_scores(run.checkpoint(run.run / "10_direct"), shown, None)

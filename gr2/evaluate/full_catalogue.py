@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from gr2.artifacts import Corpus, SemanticIds
-from gr2.evaluate.results import Result, put_rows
+from gr2.evaluate.results import Result, put_rows, reached
 from gr2.evaluate.significance import Draws, interval
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.memory import keep_freed_memory
@@ -122,7 +122,7 @@ def rows(table: str, name: str, asked: Sequence[Question], ranks: Sequence[dict[
                 high=high,
                 n=len(asked),
                 paper=paper,
-                match=None if paper is None else "yes" if ours >= paper else "no",
+                match=reached(ours, paper),
                 more={"by_seed": [float(values[metric].mean()) for values in seeds]},
             )
 

@@ -112,9 +112,14 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
                     low=low,
                     high=high,
                     n=pooled.n,
-                    match=None if paper is None else "yes" if ours >= paper else "no",
+                    match=reached(ours, paper),
                     more={"p": p, "p_holm": p_holm, "p_by_seed": _p_by_seed(runs, mode, base, metric)},
                 )
+
+
+def reached(ours: float, paper: float | None) -> str | None:
+    """Whether ours is at least the published value; None where none is published."""
+    return None if paper is None else "yes" if ours >= paper else "no"
 
 
 def _p(pooled: Pooled, mode: str, base: str, metric: str) -> float:

@@ -62,7 +62,6 @@ class AnswerConstraint(LogitsProcessor):
         return [label for label in self.labels[b] if label not in answer] or [self.stop]
 
 
-@torch.inference_mode()
 def complete(
     checkpoint: Checkpoint, slates: Sequence[Slate], *, constrained: bool, budget: Budget, label: str | None
 ) -> list[str]:
@@ -72,29 +71,21 @@ def complete(
     labels = tokenizer.convert_tokens_to_ids(list(LABELS))
     texts: list[str] = []
     for part in track(list(chunks(slates, budget.batch_size)), label):
-        ids, mask = pad_left(prompt_tokens(checkpoint, part, think=True), pad)
+        prompts = prompt_tokens(checkpoint, part, think=True)
         held = AnswerConstraint(
             [labels[: len(s.candidates)] for s in part],
-            ids.shape[1],
+            max(map(len, prompts)),
             close=close,
             stop=stop,
             pad=pad,
             budget=budget.thought,
         )
-        written = checkpoint.model.generate(
-            input_ids=ids.to(checkpoint.model.device),
-            attention_mask=mask.to(checkpoint.model.device),
-            max_new_tokens=budget.thought + 1 + max(len(s.candidates) for s in part) + 1,
-            do_sample=False,
-            eos_token_id=stop,
-            pad_token_id=pad,
-            logits_processor=LogitsProcessorList([held] if constrained else []),
-        )[:, ids.shape[1] :]
+        longest = budget.thought + 1 + max(len(s.candidates) for s in part) + 1
+        written = greedy(checkpoint, prompts, longest=longest, stops=[stop], hold=held if constrained else None)
         texts += [text.replace(PAD, "") for text in tokenizer.batch_decode(written, skip_special_tokens=False)]
     return texts
 
 
-@torch.inference_mode()
 def reason(
     checkpoint: Checkpoint, slates: Sequence[Slate], *, budget: Budget, label: str | None
 ) -> tuple[list[list[int]], list[str]]:
@@ -110,19 +101,36 @@ def reason(
     texts: list[str] = []
     for part in track(list(chunks(slates, budget.batch_size)), label):
         prompts = prompt_tokens(checkpoint, part, think=True)
-        ids, mask = pad_left(prompts, pad)
-        written = checkpoint.model.generate(
-            input_ids=ids.to(checkpoint.model.device),
-            attention_mask=mask.to(checkpoint.model.device),
-            max_new_tokens=budget.thought,
-            do_sample=False,
-            eos_token_id=sorted(stops),
-            pad_token_id=pad,
-        )[:, ids.shape[1] :]
+        written = greedy(checkpoint, prompts, longest=budget.thought, stops=sorted(stops))
         reasons = [list(takewhile(lambda t: t not in stops, row)) for row in written.tolist()]
         rows += [prompt + own + arrow for prompt, own in zip(prompts, reasons, strict=True)]
         texts += tokenizer.batch_decode(reasons)
     return rows, texts
+
+
+@torch.inference_mode()
+def greedy(
+    checkpoint: Checkpoint,
+    prompts: Sequence[Sequence[int]],
+    *,
+    longest: int,
+    stops: Sequence[int],
+    hold: LogitsProcessor | None = None,
+) -> Tensor:
+    """(B, T) the likeliest token after the other behind each prompt, at most `longest`, padded behind the first of
+    `stops`. `hold` takes away what must not be written; prompts are as long to it as the longest."""
+    model, pad = checkpoint.model, checkpoint.tokenizer.pad_token_id
+    ids, mask = pad_left(prompts, pad)
+    written: Tensor = model.generate(
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        max_new_tokens=longest,
+        do_sample=False,
+        eos_token_id=list(stops),
+        pad_token_id=pad,
+        logits_processor=LogitsProcessorList([hold] if hold else []),
+    )
+    return written[:, ids.shape[1] :]
 
 
 def prompt_tokens(checkpoint: Checkpoint, slates: Sequence[Slate], *, think: bool) -> list[list[int]]:

@@ -14,7 +14,11 @@ def weighted_next_token(model: Any, tokens_BT: Tensor, weights_BT: Tensor) -> Te
     """
     device = model.device
     tokens, weights = tokens_BT.to(device), weights_BT.to(device)
-    logits = model(input_ids=tokens[:, :-1]).logits.float()
-    nats = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
-    wanted = weights[:, 1:].flatten()
+    return weighted_nats(model(input_ids=tokens[:, :-1]).logits, tokens[:, 1:], weights[:, 1:])
+
+
+def weighted_nats(logits_BTV: Tensor, tokens_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """Mean over weighted tokens of -log P(token), in nats, by the logits at the same place."""
+    nats = F.cross_entropy(logits_BTV.float().flatten(0, 1), tokens_BT.flatten(), reduction="none")
+    wanted = weights_BT.flatten()
     return (nats * wanted).sum() / wanted.sum()

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from gr2.lm.batches import pad_left
+from gr2.lm.loss import weighted_nats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +115,6 @@ def read_words(model: Any, hidden_BTD: Tensor, batch: TreeBatch, weights: Sequen
     """
     wanted, _ = pad_left(weights, 0.0, torch.float32)
     first = int(wanted.any(0).nonzero()[0])
-    wanted = wanted[:, first:].to(hidden_BTD.device).flatten()
-    logits = model.lm_head(hidden_BTD[:, first - 1 : batch.text_length - 1]).float()
+    logits = model.lm_head(hidden_BTD[:, first - 1 : batch.text_length - 1])
     tokens = batch.input_ids[:, first : batch.text_length].to(logits.device)
-    nats = cross_entropy(logits.flatten(0, 1), tokens.flatten(), reduction="none")
-    return (nats * wanted).sum() / wanted.sum()
+    return weighted_nats(logits, tokens, wanted[:, first:].to(logits.device))

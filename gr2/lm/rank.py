@@ -51,7 +51,7 @@ def rank_by_thinking(
     """Candidates by their scores after the model's own reasons (ours). The thought ends with the
     candidate that it leads to, the first of the ranking."""
     prompts, reasons = reason(checkpoint, slates, budget=budget, label=label)
-    orders = _orders(checkpoint, prompts, slates, budget.batch_size)
+    orders = orders_behind(checkpoint, prompts, slates, budget.batch_size)
     return [
         Ranking(slate_id=slate.slate_id, order=order, thought=f"{text.strip()} {ARROW} [c{order[0] + 1}]")
         for slate, order, text in zip(slates, orders, reasons, strict=True)
@@ -64,16 +64,16 @@ def rank_in_one_pass(
     """Candidates by their scores, ties in incoming order (ours)."""
     rankings = []
     for part in track(list(chunks(slates, batch_size)), label):
-        orders = _orders(checkpoint, prompt_tokens(checkpoint, part, think=False), part, batch_size)
+        orders = orders_behind(checkpoint, prompt_tokens(checkpoint, part, think=False), part, batch_size)
         rankings += [Ranking(slate_id=s.slate_id, order=o) for s, o in zip(part, orders, strict=True)]
     return rankings
 
 
 @torch.inference_mode()
-def _orders(
+def orders_behind(
     checkpoint: Checkpoint, prompts: Sequence[Sequence[int]], slates: Sequence[Slate], batch_size: int
 ) -> list[tuple[int, ...]]:
-    """Candidates by their scores behind the prompts, ties in incoming order."""
+    """Each slate's candidates by their scores behind its prompt, ties in incoming order."""
     orders: list[tuple[int, ...]] = []
     for some, of in zip(chunks(prompts, batch_size), chunks(slates, batch_size), strict=True):
         scores_BK = scores(checkpoint, some, of)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 from zlib import crc32
 
 import numpy as np
 
-from gr2.types import Answer, Slate
+from gr2.types import Answer, Ranking, Slate
+
+Ordered = TypeVar("Ordered", Answer, Ranking)
 
 
 def shown_as(slate: Slate, places: Sequence[int]) -> Slate:
@@ -26,6 +29,6 @@ def random_places(slate: Slate, seed: int) -> tuple[int, ...]:
     return tuple(rng.permutation(len(slate.candidates)).tolist())
 
 
-def as_it_came(answer: Answer, places: Sequence[int]) -> Answer:
-    """An answer about the slate as shown, in the places in which its candidates came in."""
+def as_it_came(answer: Ordered, places: Sequence[int]) -> Ordered:
+    """An answer, or a ranking, about the slate as shown, in the places in which its candidates came in."""
     return replace(answer, order=tuple(places[c] for c in answer.order))

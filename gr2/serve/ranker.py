@@ -84,10 +84,5 @@ class Bundle:
         )
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """See `Bundle.load`."""
-    return Bundle.load(folder)
-
-
 def _size(slate: Slate) -> int:
     return len(slate.candidates)

@@ -9,7 +9,6 @@ summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ from gr2.lm.generate import Budget
 from gr2.lm.pretrained import load_pretrained
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, stage_folder, write_json
-from gr2.rl.shown import shown_as
+from gr2.rl.shown import as_it_came, shown_as
 from gr2.serve.ranker import Bundle
 from gr2.types import Ranking, Slate, Split
 
@@ -124,7 +123,7 @@ def ask_shuffled(ranker: Ranker, slates: Sequence[Slate], seed: int) -> list[Ran
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(s.candidates)).tolist() for s in slates]
     answers = ranker([shown_as(s, order) for s, order in zip(slates, orders, strict=True)])
-    return [replace(r, order=tuple(o[c] for c in r.order)) for r, o in zip(answers, orders, strict=True)]
+    return [as_it_came(r, o) for r, o in zip(answers, orders, strict=True)]
 
 
 def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) -> dict[str, object]:

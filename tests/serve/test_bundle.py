@@ -14,7 +14,7 @@ from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.retrieve.neighbours import remember, with_votes
 from gr2.serve.http import app
-from gr2.serve.ranker import Bundle, load_bundle
+from gr2.serve.ranker import Bundle
 from gr2.types import AnswerStatus, Split
 
 BUNDLE = Bundle(
@@ -59,7 +59,7 @@ def test_slates_without_votes_are_shown_to_the_neighbours():
 
 @pytest.mark.parametrize("think", [True, False])
 def test_what_is_loaded_ranks_like_what_was_saved(saved, think):
-    loaded = load_bundle(saved)
+    loaded = Bundle.load(saved)
     assert (loaded.name, loaded.k, loaded.popular) == ("shop", shop.K, ("i00", "i11"))
     assert loaded.items == BUNDLE.items
     assert loaded.corpus.timelines == ()
@@ -90,7 +90,7 @@ def test_a_thought_is_written_where_one_is_asked_for_and_changes_rankings():
 def test_swapped_ids_are_refused(spoilt):
     replace(BUNDLE.ids, codes=np.roll(BUNDLE.ids.codes, 1, axis=0)).save(spoilt / "sids")
     with pytest.raises(UserError, match="model: trained with other semantic ids"):
-        load_bundle(spoilt)
+        Bundle.load(spoilt)
 
 
 def test_ids_of_other_codes_than_they_say_are_refused(spoilt, tmp_path):
@@ -98,20 +98,20 @@ def test_ids_of_other_codes_than_they_say_are_refused(spoilt, tmp_path):
     replace(BUNDLE.ids, codes=np.roll(BUNDLE.ids.codes, 1, axis=0)).save(tmp_path / "other")
     shutil.copy(tmp_path / "other" / "ids.parquet", spoilt / "sids")
     with pytest.raises(UserError, match=r"ids\.parquet is not the one sids\.json was written with"):
-        load_bundle(spoilt)
+        Bundle.load(spoilt)
 
 
 def test_another_catalogue_is_refused(spoilt):
     Corpus(items=shop.items()[1:], timelines=()).save(spoilt / "corpus")
     with pytest.raises(UserError, match="another catalogue's"):
-        load_bundle(spoilt)
+        Bundle.load(spoilt)
 
 
 @pytest.mark.parametrize("part", ["corpus/items.parquet", "sids/sids.json", "model/gr2.json", "bundle.json"])
 def test_a_missing_part_is_named(spoilt, part):
     (spoilt / part).unlink()
     with pytest.raises(UserError, match=part):
-        load_bundle(spoilt)
+        Bundle.load(spoilt)
 
 
 def rerank(documents, history, think):

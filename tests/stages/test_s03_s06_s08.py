@@ -1,6 +1,5 @@
 """Each training stage learns on the made-up shop what it is there for."""
 
-import copy
 import json
 from collections import Counter
 from dataclasses import replace
@@ -15,12 +14,11 @@ from gr2.errors import UserError
 from gr2.lm.alignment import Mix
 from gr2.lm.train import FitConfig
 from gr2.prompt.parse import parse
-from gr2.record import StageFolder, read_metrics
+from gr2.record import read_metrics
 from gr2.reward.conditional import conditional_reward
 from gr2.rl.advantage import group_advantages
 from gr2.stages import s03_midtrain, s06_sft, s08_rl
-from gr2.teach.rationale import choice
-from gr2.types import Split, Trace
+from gr2.types import Split
 
 USERS, HISTORY = 60, 5
 MIDTRAIN = s03_midtrain.Config(
@@ -36,44 +34,22 @@ RL = s08_rl.Config(steps=2, prompts=2, rollouts=4, max_rounds=2, thought_tokens=
 SLATES = shop.all_slates(400, 50)
 
 
-def work(folder) -> StageFolder:
-    return StageFolder(path=folder, resumed=False)
-
-
-def oracle(slate) -> Trace:
-    """Names the candidate of the user's department, which is the target; the others keep their order."""
-    order = (slate.target, *(c for c in range(shop.K) if c != slate.target))
-    return Trace(
-        slate_id=slate.slate_id,
-        thought=f"likes shop {choice(order)}",
-        order=order,
-        evidence="genre",
-        attempt=0,
-        kept=True,
-        reason="oracle",
-    )
-
-
-TRACES = Traces(traces=tuple(map(oracle, SLATES.split(Split.TRAIN))))
+TRACES = Traces(traces=tuple(map(shop.oracle, SLATES.split(Split.TRAIN))))
 
 
 @pytest.fixture(scope="module")
 def midtrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("midtrain")
-    return s03_midtrain.midtrain(shop.corpus(USERS), shop.semantic_ids(), MIDTRAIN, 0, work(folder)), folder
+    return s03_midtrain.midtrain(shop.corpus(USERS), shop.semantic_ids(), MIDTRAIN, 0, shop.work(folder)), folder
 
 
 @pytest.fixture(scope="module")
 def tuned(midtrained, tmp_path_factory):
     """The mid-trained model after SFT, and the stage's folder."""
     folder = tmp_path_factory.mktemp("sft")
-    checkpoint = clone(midtrained[0])
-    s06_sft.sft(checkpoint, SLATES, TRACES, SFT, 0, work(folder))
+    checkpoint = shop.clone(midtrained[0])
+    s06_sft.sft(checkpoint, SLATES, TRACES, SFT, 0, shop.work(folder))
     return checkpoint, folder
-
-
-def clone(checkpoint):
-    return checkpoint.with_model(copy.deepcopy(checkpoint.model))
 
 
 def weights(checkpoint) -> torch.Tensor:
@@ -109,26 +85,26 @@ def test_sft_learns_to_answer(tuned):
 def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
     checkpoint, slate = shop.checkpoint(), SLATES.split(Split.TRAIN)[0]
     config = SFT.model_copy(update={"lambda_reasoning": 0.5, "lambda_answer": 1.0})
-    rows = s06_sft.make_rows(checkpoint, SLATES, [oracle(slate)], config)
+    rows = s06_sft.make_rows(checkpoint, SLATES, [shop.oracle(slate)], config)
     text = checkpoint.tokenizer.decode(rows.tokens[0])
     prompt = checkpoint.renderer.prompt(slate, think=True)
     spoken = {
         w: checkpoint.tokenizer.decode([t for t, v in zip(rows.tokens[0], rows.weights[0], strict=True) if v == w])
         for w in (0.0, 0.5, 1.0)
     }
-    order = oracle(slate).order
+    order = shop.oracle(slate).order
     a, b, c, d = (f"<c_{position + 1}>" for position in order)
     x = checkpoint.renderer.sid(slate.candidates[order[0]])
     assert text == f"{prompt}likes shop -> {x}{a}</think>{a}{b}{c}{d}<|end|>"
     assert spoken == {0.0: prompt, 0.5: "likes shop -> ", 1.0: f"{x}{a}</think>{a}{b}{c}{d}<|end|>"}
     assert checkpoint.tokenizer.decode(rows.tokens[0][: rows.stems[0]]) == f"{prompt}likes shop -> "
-    assert parse(text.removeprefix(prompt), shop.K).order == oracle(slate).order
+    assert parse(text.removeprefix(prompt), shop.K).order == shop.oracle(slate).order
 
 
 def test_sft_without_a_kept_trace_is_the_users_error(tmp_path):
     refused = Traces(traces=tuple(replace(t, kept=False) for t in TRACES.traces))
     with pytest.raises(UserError, match="no trace was kept; raise"):
-        s06_sft.sft(shop.checkpoint(), SLATES, refused, SFT, 0, work(tmp_path))
+        s06_sft.sft(shop.checkpoint(), SLATES, refused, SFT, 0, shop.work(tmp_path))
 
 
 def test_a_citation_beyond_the_prompt_is_the_users_error():
@@ -140,8 +116,8 @@ def test_a_citation_beyond_the_prompt_is_the_users_error():
 @pytest.fixture(scope="module")
 def reinforced(tuned, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rl")
-    checkpoint = clone(tuned[0])
-    s08_rl.rl(checkpoint, SLATES, RL, 0, work(folder))
+    checkpoint = shop.clone(tuned[0])
+    s08_rl.rl(checkpoint, SLATES, RL, 0, shop.work(folder))
     return checkpoint, folder
 
 
@@ -186,14 +162,14 @@ def test_a_killed_rl_goes_on_and_ends_as_if_it_had_not_been(
     with monkeypatch.context() as patch:
         patch.setattr(s08_rl.Advance, moment, kill)
         with pytest.raises(KeyboardInterrupt):
-            s08_rl.rl(clone(tuned[0]), SLATES, RL, 0, work(tmp_path))
+            s08_rl.rl(shop.clone(tuned[0]), SLATES, RL, 0, shop.work(tmp_path))
     assert rollouts(tmp_path) == rollouts(reinforced[1])
     (tmp_path / "trl" / "checkpoint-3").mkdir()  # half-written
     with (tmp_path / "rollouts.jsonl").open("a") as file:
         file.write('{"step": 2, "te')
-    checkpoint = clone(tuned[0])
+    checkpoint = shop.clone(tuned[0])
     monkeypatch.setattr(s08_rl.Advance, "on_step_end", lambda self, a, state, c, **_: reached.append(state.global_step))
-    s08_rl.rl(checkpoint, SLATES, RL, 0, work(tmp_path))
+    s08_rl.rl(checkpoint, SLATES, RL, 0, shop.work(tmp_path))
     assert reached == made_again
     assert rollouts(tmp_path) == rollouts(reinforced[1])
     assert torch.equal(weights(checkpoint), weights(reinforced[0]))

@@ -12,10 +12,9 @@ from gr2.artifacts import Traces
 from gr2.errors import UserError
 from gr2.lm.alignment import Mix
 from gr2.lm.train import FitConfig
-from gr2.record import StageFolder, read_json, read_metrics
+from gr2.record import read_json, read_metrics
 from gr2.stages import s03_midtrain, s06_sft, s07_opd
-from gr2.teach.rationale import choice
-from gr2.types import Split, Trace
+from gr2.types import Split
 
 SLATES = shop.all_slates(300, 40)
 MIDTRAIN = s03_midtrain.Config(
@@ -36,40 +35,22 @@ OPD = s07_opd.Config(
 )
 
 
-def work(folder) -> StageFolder:
-    folder.mkdir(parents=True, exist_ok=True)
-    return StageFolder(path=folder, resumed=False)
-
-
-def oracle(slate) -> Trace:
-    order = (slate.target, *(c for c in range(shop.K) if c != slate.target))
-    return Trace(
-        slate_id=slate.slate_id,
-        thought=f"likes shop {choice(order)}",
-        order=order,
-        evidence="genre",
-        attempt=0,
-        kept=True,
-        reason="oracle",
-    )
-
-
-TRACES = Traces(traces=tuple(map(oracle, SLATES.split(Split.TRAIN))))
+TRACES = Traces(traces=tuple(map(shop.oracle, SLATES.split(Split.TRAIN))))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     """A mid-trained student, and the teacher that it became by SFT."""
     folder = tmp_path_factory.mktemp("models")
-    student = s03_midtrain.midtrain(shop.corpus(60), shop.semantic_ids(), MIDTRAIN, 0, work(folder / "midtrain"))
-    teacher = student.with_model(copy.deepcopy(student.model))
-    s06_sft.sft(teacher, SLATES, TRACES, SFT, 0, work(folder / "sft"))
+    student = s03_midtrain.midtrain(shop.corpus(60), shop.semantic_ids(), MIDTRAIN, 0, shop.work(folder / "midtrain"))
+    teacher = shop.clone(student)
+    s06_sft.sft(teacher, SLATES, TRACES, SFT, 0, shop.work(folder / "sft"))
     return student, teacher
 
 
 def taught(models, folder, **changes):
-    student = models[0].with_model(copy.deepcopy(models[0].model))
-    s07_opd.opd(student, models[1], SLATES, TRACES.kept(), OPD.model_copy(update=changes), 0, work(folder))
+    student = shop.clone(models[0])
+    s07_opd.opd(student, models[1], SLATES, TRACES.kept(), OPD.model_copy(update=changes), 0, shop.work(folder))
     return student
 
 
@@ -101,7 +82,7 @@ def test_reverse_kl_reads_no_reward(models, tmp_path):
     def weights(slates, objective):
         student = models[1].with_model(copy.deepcopy(models[1].model))
         config = OPD.model_copy(update={"objective": objective, "fit": fit, "cold_steps": 0, "valid_slates": 0})
-        s07_opd.opd(student, models[0], slates, TRACES.kept(), config, 0, work(tmp_path))
+        s07_opd.opd(student, models[0], slates, TRACES.kept(), config, 0, shop.work(tmp_path))
         return torch.cat([p.detach().flatten() for p in student.model.parameters()])
 
     assert torch.equal(weights(SLATES, "reverse_kl"), weights(moved, "reverse_kl"))
@@ -112,9 +93,9 @@ def test_another_tokenizer_and_no_trace_are_the_users_errors(models, tmp_path):
     other = shop.checkpoint()
     other.tokenizer.add_tokens(["<new>"])
     with pytest.raises(UserError, match="teacher: teacher has another tokenizer"):
-        s07_opd.opd(models[0], other, SLATES, TRACES.kept(), OPD, 0, work(tmp_path))
+        s07_opd.opd(models[0], other, SLATES, TRACES.kept(), OPD, 0, shop.work(tmp_path))
     with pytest.raises(UserError, match="no trace was kept; raise"):
-        s07_opd.opd(models[0], models[1], SLATES, (), OPD, 0, work(tmp_path))
+        s07_opd.opd(models[0], models[1], SLATES, (), OPD, 0, shop.work(tmp_path))
 
 
 def complete(folder, digest) -> None:
