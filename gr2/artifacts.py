@@ -186,6 +186,7 @@ class Slates:
                 "scores": pl.List(pl.Float64),
                 "gains": pl.List(pl.Int64),
                 "votes": pl.List(pl.Float64),
+                "advice": pl.List(pl.Float64),
             },
         ).write_parquet(folder / "slates.parquet")
 
@@ -203,6 +204,7 @@ class Slates:
                     scores=tuple(row["scores"]),
                     gains=tuple(row["gains"]),
                     votes=tuple(row["votes"]),
+                    advice=tuple(row.get("advice") or ()),  # slates made before there was any have none
                 )
                 for row in _read_table(folder / "slates.parquet").iter_rows(named=True)
             )

@@ -76,6 +76,8 @@ class Slate:
     """0 none, 1 click, 2 click and conversion; one a candidate."""
     votes: tuple[float, ...] = ()
     """What `retrieve.neighbours` say for each candidate; empty where they were not asked."""
+    advice: tuple[float, ...] = ()
+    """What `advice.logit` says for each candidate, in nats; empty where it was not asked."""
 
     @property
     def target(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gr2.baselines.features import Knowledge, features
+from gr2.advice.features import Knowledge, features
 from gr2.baselines.simple import rank_by_score
 from gr2.evaluate.metrics import measured
 from gr2.types import Ranking, Slate

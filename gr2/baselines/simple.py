@@ -1,11 +1,11 @@
-"""Rankers that only count: incoming order, popularity, co-visitation, neighbours. All stand in every table."""
+"""Rankers that only count: incoming order, popularity, co-visitation, neighbours, advice. All stand in every table."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from gr2.advice.features import Knowledge
 from gr2.artifacts import Corpus
-from gr2.baselines.features import Knowledge
 from gr2.evaluate.answers import from_scores
 from gr2.retrieve.popularity import popularity
 from gr2.types import Ranking, Slate
@@ -39,6 +39,11 @@ def rank_covisited(slates: Sequence[Slate], knowledge: Knowledge) -> list[Rankin
 def rank_by_votes(slates: Sequence[Slate]) -> list[Ranking]:
     """By what the neighbours say, most votes first; equals, and slates without votes, keep the incoming order."""
     return [rank_by_score(s, np.array(s.votes or [0.0] * len(s.candidates))) for s in slates]
+
+
+def rank_by_advice(slates: Sequence[Slate]) -> list[Ranking]:
+    """By the logit that advises GR2 (`advice.logit`), without the model; slates without advice keep their order."""
+    return [rank_by_score(s, np.array(s.advice or [0.0] * len(s.candidates))) for s in slates]
 
 
 def rank_by_score(slate: Slate, scores: np.ndarray) -> Ranking:

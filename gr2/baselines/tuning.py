@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gr2.baselines.features import Knowledge
+from gr2.advice.features import Knowledge
 from gr2.baselines.sample import Sample
 from gr2.errors import UserError
 from gr2.evaluate.metrics import per_slate

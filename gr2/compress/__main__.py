@@ -28,7 +28,7 @@ def compare(run: Path) -> str:
     ranker = Checkpoint.load(run / "10_direct", corpus, ids)
     shown, newest = ranker.renderer.history, compressor.limits.newest
     ranker = replace(ranker, renderer=replace(ranker.renderer, history=newest))
-    slates = with_whole_history(Slates.load(run / "04_slates").split(Split.TEST), corpus, newest)
+    slates = with_whole_history(Slates.load(run / "10_direct").split(Split.TEST), corpus, newest)
     saved = costs(ranker, compressor, slates)
     table = rows(ranker, shortened(slates, compressor, shown, seed), compressor.limits.share, seed)
     write_json(run / "compress.json", {"table": [asdict(row) for row in table], "costs": asdict(saved)})

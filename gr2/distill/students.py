@@ -53,7 +53,8 @@ class Run:
 
     @cached_property
     def slates(self) -> Slates:
-        return Slates.load(self.run / "04_slates")
+        """With the advice that the direct model heard."""
+        return Slates.load(self.run / "10_direct")
 
     @cached_property
     def seed(self) -> int:
@@ -107,7 +108,7 @@ def make_students(run: Run) -> dict[str, Path]:
     of = run.run / "10_direct"
     for layers in range(int(run.direct.model.config.num_hidden_layers) - 1, 0, -1):
         name = f"pruned-{layers}"
-        of = shorter[name] = run.make(name, PRUNED.model_dump(), [of, run.run / "04_slates"], partial(pruned, run, of))
+        of = shorter[name] = run.make(name, PRUNED.model_dump(), [of, run.run / "10_direct"], partial(pruned, run, of))
     return shorter | {name: small(run, name, shape) for name, shape in SHAPES.items()}
 
 
@@ -133,7 +134,7 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
     return run.make(
         name,
         SMALL.model_dump(),
-        [middle, run.run / "04_slates", run.run / "10_direct"],
+        [middle, run.run / "10_direct"],
         lambda work: distilled(run, replace(run.checkpoint(middle), advice=run.direct.advice), SMALL, work),
     )
 

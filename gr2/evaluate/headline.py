@@ -1,6 +1,9 @@
 """What a table of scores says, in one sentence, whether it is good news or not. (ours)"""
 
+from collections.abc import Sequence
+
 from gr2.artifacts import MetricValue, Scores
+from gr2.types import Ranking
 
 GR2 = "gr2"
 """Rankers whose name starts so are GR2's modes; all others are references."""
@@ -47,6 +50,15 @@ def debiased(scores: Scores) -> str:
     return (
         "People click what they look at, which favours the order shown. With each click weighted by how likely its "
         f"place is looked at, it is {share:.1%}: {_against(scores, served, DEBIASED)}."
+    )
+
+
+def beside_advice(served: Sequence[Ranking], advice: Sequence[Ranking]) -> str:
+    """How often the served mode decides otherwise than the advice that it hears; both of the same slates."""
+    others = sum(a.order[0] != b.order[0] for a, b in zip(served, advice, strict=True))
+    return (
+        "Beside the model stands advice, a logit over counts, places and texts; alone, it is the row advice. "
+        f"In {others / max(1, len(served)):.1%} of the slates the model puts another candidate first."
     )
 
 

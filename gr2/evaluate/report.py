@@ -1,6 +1,6 @@
 """report.html: one self-contained page, made from a run's own files. Nothing is fetched when it is opened. (ours)"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +13,7 @@ from gr2.evaluate.examples import examples
 from gr2.evaluate.headline import (
     METRIC,
     PUBLISHED,
+    beside_advice,
     correction,
     debiased,
     gr2_modes,
@@ -83,11 +84,12 @@ def write_report(run: Path, out: Path) -> None:
         ("Ten slates", *_examples(run, scores, rankings)),
         ("Time", "Wall clock of each stage and the memory peak of its process.", _timing(run)),
     ]
-    body = "\n".join([_head(run, scores, examined), *(section(*one) for one in sections)])
+    body = "\n".join([_head(run, scores, rankings, examined), *(section(*one) for one in sections)])
     page = Template((files("gr2.evaluate") / "page.html").read_text(encoding="utf-8"))
     out.write_text(page.substitute(title=escape(f"GR2 - {run.name}"), body=body), encoding="utf-8")
 
 
+ADVICE = "advice"
 MOVES = "Blue on the diagonal is the incoming order kept; a first column that is blue far down is a bold re-ranker."
 ABLATION = "The run without a component minus the full run, with the 95 % interval: what helps stands left of zero."
 
@@ -96,12 +98,14 @@ def _n(scores: Scores, protocol: str) -> int:
     return scores.n_slates if protocol == "given_target" else scores.n_events
 
 
-def _head(run: Path, scores: Scores, examined: Examination | None) -> str:
+def _head(run: Path, scores: Scores, rankings: Mapping[str, Rankings], examined: Examination | None) -> str:
     """What a manager reads: the sentence, three margins, and every ranker's gains."""
     served = served_mode(scores)
     tiles = "".join(_tile(scores, served, metric) for metric in PUBLISHED) if served else ""
     sentence = escape(headline(scores)).replace("p &lt; ", "p&nbsp;&lt;&nbsp;").replace("p = ", "p&nbsp;=&nbsp;")
     notes = [correction(scores), debiased(scores), unweighted(examined), *warnings(scores)]
+    if served and served in rankings and ADVICE in rankings:
+        notes.insert(1, beside_advice(rankings[served].rankings, rankings[ADVICE].rankings))
     return (
         f'<h1>GR2 report, run {escape(run.name)}</h1>\n<p class="lead">{sentence}</p>\n'
         + "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes if note)

@@ -1,7 +1,7 @@
 """Mid-training data: the alignment tasks that teach a language model what the id tokens mean (P1 §2.4, OneRec-Think).
 
 Row by row one task is drawn. A row is a list of tokens and a mask that says where the loss counts.
-- preference: a window of a user's history, every id predicted from those before it.
+- preference: windows of users' histories, every id predicted from those before it.
 - slate (ours): such a window that ends in a list of candidates and the answer, in the words of the re-ranking
   prompt; one candidate is the true next item, the others are made up. It teaches a model without
   induction heads to bind: to copy from a list, and only from the list.
@@ -127,8 +127,14 @@ class AlignmentTasks:
         return self.tasks[rng.choice(len(self.tasks), p=self.weights)](rng)
 
     def preference(self, rng: np.random.Generator) -> Row:
-        body = [t for i in self._window(rng, self.history) for t in self.spelled[i]]
-        return Row(tokens=[self.marks.history, *body], counts=[False, *[True] * len(body)])
+        """Windows of users with short histories stand one behind another, so that hardly any of a batch is padding."""
+        tokens: list[int] = []
+        room = self.history
+        while room:
+            items = self._window(rng, self.history)[:room]
+            tokens += [self.marks.history, *(t for i in items for t in self.spelled[i])]
+            room -= len(items)
+        return Row(tokens=tokens, counts=[t != self.marks.history for t in tokens])
 
     def slate(self, rng: np.random.Generator) -> Row:
         *history, target = self._window(rng, self.history + 1)

@@ -25,7 +25,7 @@ class Checkpoint:
     renderer: Renderer
     sids_digest: str
     advice: float = 0.0
-    """Weight of the log of the neighbours' votes beside the log-probability of an id; fitted in s10_direct."""
+    """Weight of the slates' advice beside the log-probability of an id; not 0 from s10_direct on."""
 
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)

@@ -1,7 +1,7 @@
 """From slates to rankings: by thinking first, at once, or by writing everything out.
 
 Thinking and at once, the ranking is read from one forward pass over the candidates' ids, where the thought has given
-its reasons or behind the prompt, and from the neighbours' votes beside it. It is always a permutation.
+its reasons or behind the prompt, and from the advice beside it. It is always a permutation.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gr2.lm.advice import log_votes
+from gr2.advice.logit import advice_of
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, complete, prompt_tokens, reason
@@ -82,13 +82,13 @@ def orders_behind(
 
 
 def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
-    """(B, K) log-probability of each candidate's id behind its text, and what the votes add. All slates have one K."""
+    """(B, K) log-probability of each candidate's id behind its text, and the advice. All slates have one K."""
     return with_advice(checkpoint, candidate_logprobs(checkpoint.model, slate_tree(checkpoint, texts, slates)), slates)
 
 
 def with_advice(checkpoint: Checkpoint, logp_BK: Tensor, slates: Sequence[Slate]) -> Tensor:
-    """(B, K) log-probabilities, and what the neighbours' votes add to them."""
-    return logp_BK + checkpoint.advice * log_votes(slates).to(logp_BK.device)
+    """(B, K) log-probabilities, and what the slates' advice adds to them."""
+    return logp_BK + checkpoint.advice * advice_of(slates).to(logp_BK.device)
 
 
 def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:

@@ -20,6 +20,7 @@ def shown_as(slate: Slate, places: Sequence[int]) -> Slate:
         scores=tuple(slate.scores[c] for c in places),
         gains=tuple(slate.gains[c] for c in places),
         votes=tuple(slate.votes[c] for c in places) if slate.votes else (),
+        advice=tuple(slate.advice[c] for c in places) if slate.advice else (),
     )
 
 

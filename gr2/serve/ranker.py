@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
+from gr2.advice.logit import Advisor
 from gr2.artifacts import Corpus, SemanticIds
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
@@ -32,19 +33,26 @@ class Bundle:
     popular: tuple[str, ...]
     """Most popular items of the training events, most first."""
     neighbours: Neighbours
-    """Who advises on slates that come without votes: training timelines as numbers, without user ids."""
+    """Who is asked about slates that come without votes: training timelines as numbers, without user ids."""
+    advisor: Advisor
+    """Who advises on slates that come without advice."""
 
     @cached_property
     def items(self) -> Mapping[str, Item]:
         return {item.item_id: item for item in self.corpus.items}
 
+    @property
+    def now(self) -> int:
+        """The time of a request: when the training events end, since what is popular of late is known up to then."""
+        return self.advisor.knowledge.counts.everyone.until
+
     def rank(self, slates: Sequence[Slate], *, think: bool) -> list[Ranking]:
         """A permutation of each slate's candidates, in the order of `slates`.
 
         Candidates and history must be in the catalogue (KeyError otherwise). At once, it takes one forward pass. On
-        slates without votes the neighbours are asked.
+        slates without votes or advice these are asked for.
         """
-        slates = [s if s.votes else self._advise(s) for s in slates]
+        slates = self.advised([s if s.votes else self._asked(s) for s in slates])
         rankings: dict[str, Ranking] = {}
         for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
             same = list(group)
@@ -55,12 +63,18 @@ class Bundle:
             rankings |= {r.slate_id: r for r in ranked}
         return [rankings[s.slate_id] for s in slates]
 
-    def _advise(self, slate: Slate) -> Slate:
-        (advised,) = with_votes([slate], self.neighbours, self.corpus.row, {})
-        return advised
+    def advised(self, slates: Sequence[Slate]) -> list[Slate]:
+        """The slates, those without advice with what the advisor says of them as they stand."""
+        wanting = iter(self.advisor.advise([s for s in slates if not s.advice]))
+        return [s if s.advice else next(wanting) for s in slates]
+
+    def _asked(self, slate: Slate) -> Slate:
+        (asked,) = with_votes([slate], self.neighbours, self.corpus.row, {})
+        return asked
 
     def save(self, folder: Path) -> None:
         self.neighbours.save(folder)
+        self.advisor.save(folder)
         for name in ("corpus", "sids"):
             (folder / name).mkdir(exist_ok=True)
         self.corpus.save(folder / "corpus")
@@ -81,6 +95,7 @@ class Bundle:
             k=meta["k"],
             popular=tuple(meta["popular"]),
             neighbours=Neighbours.load(folder),
+            advisor=Advisor.load(folder, corpus, ids.codes),
         )
 
 

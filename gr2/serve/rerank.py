@@ -107,7 +107,7 @@ def plan(request: RerankRequest, request_id: str, bundle: "Bundle") -> Plan:
             slate_id=request_id,
             user_id="",
             split=Split.TEST,
-            time=0,
+            time=bundle.now,
             history=tuple(history),
             candidates=tuple(item_ids[i] for i in ranked),
             scores=tuple(-float(place) for place in range(len(ranked))),

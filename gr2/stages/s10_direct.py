@@ -7,9 +7,10 @@ policy: beta times its distance from the teacher's opinion of who comes first is
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
-here on the neighbours' votes are part of the policy (`lm.advice`), and the model learns what they leave open.
+here on the slates' advice is part of the policy (`advice.logit`), and the model learns what it leaves open.
 
-Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl. Writes: a checkpoint, metrics.jsonl.
+Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl. Writes: a checkpoint, slates.parquet (with their advice), the
+advisor (advisor.safetensors, advisor.json), metrics.jsonl.
 Source: P2 §5 ("a second RL pass from the RL checkpoint that answers without thinking"), Eq. 4 and Eq. 7. The one-pass
 policy and the half after thoughts are ours, and so is the direction of the KL (teacher to student; the student's
 distribution is exact here).
@@ -22,14 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from gr2.advice.features import Knowledge
+from gr2.advice.logit import advice_of, fit_advisor, fit_logit
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination
-from gr2.lm.advice import fit_advice
-from gr2.lm.batches import epoch_picks
+from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
 from gr2.lm.onepass import hidden_states, read_candidates, read_words
@@ -46,6 +49,8 @@ from gr2.types import Slate, Split
 NAME = "10_direct"
 READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl")
 
+LEAST_TRUST = 0.01
+"""Least weight of the model's own scores where they are weighed against advice."""
 RECENT = 20
 """Steps that the logged reward is a mean of."""
 
@@ -59,9 +64,9 @@ class Config(BaseModel):
     """Rankings drawn a slate, G (ours: they cost no decoding)."""
     beta: float = 10.0
     """Weight of the distance from the teacher beside the policy loss (P2 Eq. 4; value ours)."""
-    advice: float | None = Field(None, ge=0)
-    """Weight of the log of the neighbours' votes in the policy, from here on and in what is served. Left out: fitted on
-    the training slates; 0: the model alone (ours)."""
+    advice: float = Field(1.0, ge=0)
+    """Weight of the slates' advice in the policy while it learns; what is served has it as validation slates say.
+    0: the model alone, always (ours)."""
     thoughts: int = Field(6000, ge=1)
     """Training slates of which the model's own reasons are written down, once, to rank after them (ours)."""
     thinking_share: float = Field(0.5, gt=0, lt=1)
@@ -166,16 +171,37 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
     return kl_div(scores_BK.log_softmax(-1), opinions_BK, reduction="batchmean")
 
 
+def weight_of_advice(checkpoint: Checkpoint, slates: Sequence[Slate]) -> float:
+    """What advice counts beside a unit of the model's own scores where the two best say who is taken: the weights of a
+    conditional logit over both. For slates that the model never learned from: it knows the training slates' targets
+    from mid-training and would be trusted too much."""
+    alone = replace(checkpoint, advice=0.0)
+    with torch.no_grad():
+        words_SK = torch.cat([scores_at_once(alone, part).cpu() for part in chunks(slates, 64)])
+    x_SK2 = torch.stack([words_SK, advice_of(slates)], -1).double()
+    real_SK = torch.ones(words_SK.shape, dtype=torch.bool)
+    targets_S = torch.tensor([s.target for s in slates])
+    words, advice = fit_logit(x_SK2, real_SK, targets_S, l2=0.0).tolist()
+    return max(0.0, advice) / max(words, LEAST_TRUST)
+
+
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
     slates, rewarded = Slates.load(run / READS[2]), Checkpoint.load(run / READS[4], corpus, ids)
     opinions = {t.slate_id: torch.tensor(t.opinion) for t in Traces.load(run / READS[3]).traces if t.opinion}
     examined, train = Examination.load(run / READS[2]), slates.split(Split.TRAIN)
     worth = as_they_are if config.click_clip is None else debiased(train, examined, config.click_clip)
+    vectors = load_file(run / READS[1] / "vectors.safetensors")["text"]
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        advice = fit_advice(train) if config.advice is None else config.advice
-        checkpoint = replace(rewarded, advice=advice)
-        direct(checkpoint, slates, opinions, config, seed, work, worth)
+        advisor = fit_advisor(train, Knowledge.of(corpus, seed, vectors, ids.codes))
+        advised = Slates(slates=advisor.advise(slates.slates))
+        valid = advised.split(Split.VALID)
+        checkpoint = replace(rewarded, advice=config.advice)
+        direct(checkpoint, advised, opinions, config, seed, work, worth)
+        if config.advice and valid:
+            checkpoint = replace(checkpoint, advice=weight_of_advice(checkpoint, valid))
+        work.counts["advice"] = round(checkpoint.advice, 4)
         checkpoint.save(work.path)
-        work.counts["advice"] = checkpoint.advice
+        advisor.save(work.path)
+        advised.save(work.path)

@@ -1,9 +1,10 @@
 """Stage 11: everything that serving needs, frozen together in one folder that can be copied to another machine.
 
-The model (it ranks at once, and after thinking), the catalogue, the ids, the neighbours and bundle.json. Loading checks
-digests, so that a bundle whose parts were swapped is refused.
+The model (it ranks at once, and after thinking), the catalogue, the ids, the neighbours, the advisor and bundle.json.
+Loading checks digests, so that a bundle whose parts were swapped is refused.
 
-Reads: 01_corpus, 02_sids, 04_slates, 10_direct. Writes: model/, corpus/, sids/, neighbours.safetensors, bundle.json.
+Reads: 01_corpus, 02_sids, 04_slates, 10_direct. Writes: model/, corpus/, sids/, neighbours.safetensors,
+advisor.safetensors, advisor.json, bundle.json.
 Source: DESIGN §2 (ours).
 """
 
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from gr2.advice.logit import Advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.checkpoint import Checkpoint
 from gr2.record import stage_folder
@@ -38,15 +40,17 @@ def main(run: Path, config: Config, seed: int) -> None:
     popular = sorted(range(len(counts)), key=lambda i: (-counts[i], i))[: config.popular]
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
+        # Timelines leave the run folder as numbers and counts only, without user ids or held-out events.
+        catalogue = replace(corpus, timelines=())
         bundle = Bundle(
             name=run.name,
-            # Timelines leave the run folder as the neighbours' numbers only, without users, times or held-out events.
-            corpus=replace(corpus, timelines=()),
+            corpus=catalogue,
             ids=ids,
             model=Checkpoint.load(run / "10_direct", corpus, ids),
             k=max(len(s.candidates) for s in slates.slates),
             popular=tuple(corpus.items[i].item_id for i in popular),
             neighbours=Neighbours.load(run / READS[2]),
+            advisor=Advisor.load(run / READS[3], catalogue, ids.codes),
         )
         bundle.save(work.path)
         work.counts["items"] = len(corpus.items)

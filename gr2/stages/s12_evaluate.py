@@ -9,18 +9,19 @@ summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file
 
+from gr2.advice.features import Knowledge
 from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.category_thought import rank_by_category_thought
-from gr2.baselines.features import Knowledge
 from gr2.baselines.plain_llm import rank_plainly
-from gr2.baselines.simple import rank_by_votes, rank_covisited, rank_incoming, rank_popular
+from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_covisited, rank_incoming, rank_popular
 from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.propensity import Examination
@@ -58,12 +59,13 @@ class Config(BaseModel):
 
 
 def legacy_rankers(knowledge: Knowledge, tuned: Mapping[str, Tuned]) -> dict[str, Ranker]:
-    """Incoming order, three rankers that learn nothing, and the tuned ones."""
+    """Incoming order, three rankers that learn nothing, the advice alone, and the tuned ones."""
     return {
         INCOMING: rank_incoming,
         "popularity": lambda slates: rank_popular(slates, knowledge.corpus),
         "covisitation": lambda slates: rank_covisited(slates, knowledge),
         "neighbours": rank_by_votes,
+        "advice": rank_by_advice,
         **{name: one.rank for name, one in tuned.items()},
     }
 
@@ -118,12 +120,16 @@ def best_on_validation(slates: Sequence[Slate], rankings: Mapping[str, Sequence[
     return max(names, key=value)
 
 
-def ask_shuffled(ranker: Ranker, slates: Sequence[Slate], seed: int) -> list[Ranking]:
-    """What the ranker says when the candidates are shown in a random order, named by their stored positions."""
+def shuffled_orders(slates: Sequence[Slate], seed: int) -> list[list[int]]:
+    """A random order of each slate's candidates."""
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(len(s.candidates)).tolist() for s in slates]
-    answers = ranker([shown_as(s, order) for s, order in zip(slates, orders, strict=True)])
-    return [as_it_came(r, o) for r, o in zip(answers, orders, strict=True)]
+    return [rng.permutation(len(s.candidates)).tolist() for s in slates]
+
+
+def shuffled_slates(slates: Sequence[Slate], orders: Sequence[Sequence[int]], bundle: Bundle) -> list[Slate]:
+    """The slates shown in these orders. Advice reads places, so it is asked for again."""
+    shown = [shown_as(s, order) for s, order in zip(slates, orders, strict=True)]
+    return bundle.advised([replace(s, advice=()) for s in shown])
 
 
 def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) -> dict[str, object]:
@@ -139,7 +145,7 @@ def save_rankings(folder: Path, name: str, rankings: Sequence[Ranking]) -> None:
 
 
 def main(run: Path, config: Config, seed: int) -> None:
-    corpus, ids, slates = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1]), Slates.load(run / READS[3])
+    corpus, ids, slates = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1]), Slates.load(run / "10_direct")
     train, valid, test = (slates.split(split) for split in (Split.TRAIN, Split.VALID, Split.TEST))
     midtrained = Checkpoint.load(run / "03_midtrain", corpus, ids)
     tuned = Checkpoint.load(run / "06_sft", corpus, ids)
@@ -155,7 +161,11 @@ def main(run: Path, config: Config, seed: int) -> None:
         gr2 = gr2_rankers(midtrained, tuned, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
         on_test = {name: ranker(test) for name, ranker in (legacy | plain | gr2).items()}
-        shuffled = {name: ask_shuffled(ranker, test[: config.shuffled], seed) for name, ranker in gr2.items()}
+        orders = shuffled_orders(test[: config.shuffled], seed)
+        shown = shuffled_slates(test[: config.shuffled], orders, bundle)
+        shuffled = {
+            name: [as_it_came(r, o) for r, o in zip(ranker(shown), orders, strict=True)] for name, ranker in gr2.items()
+        }
         for split, rankings in (("valid", on_valid), ("test", on_test)):
             rankings["teacher"] = list(Rankings.load(run / "05_traces" / f"teacher_{split}").rankings)
         best = best_on_validation(valid, on_valid, [name for name in legacy if name != INCOMING])

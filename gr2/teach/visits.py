@@ -3,7 +3,7 @@
 A user counts an item, or a pair of items, once: by the item's first training event. Every look-up names a user
 and leaves out what that user did, so nothing of a training slate's own target is in its counts. What is left of it
 is that the target's counts are one short of the catalogue's; a weighted sum of smooth counts cannot find that, a tree
-can (`baselines.counts`), so these counts are for the linear teacher only.
+can (`advice.counts`), so these counts are for the linear teacher only.
 
 Shapes: U users, N items, E first events; the arrays of a look-up broadcast.
 """

@@ -1,8 +1,8 @@
 import numpy as np
 from ranked import odd_ones, products, recall, shop, slates
 
+from gr2.advice.features import Knowledge
 from gr2.baselines import lambdamart
-from gr2.baselines.features import Knowledge
 from gr2.baselines.simple import rank_incoming
 from gr2.baselines.tuning import Parts, tune
 from gr2.evaluate.metrics import recall_at_1

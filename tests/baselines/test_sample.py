@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ranked import products, shop, slates
 
-from gr2.baselines.features import Knowledge, features
+from gr2.advice.features import Knowledge, features
 from gr2.baselines.sample import Sample
 from gr2.evaluate.metrics import per_slate
 from gr2.types import Split

@@ -1,9 +1,9 @@
 import pytest
 from ranked import slate
 
+from gr2.advice.counts import cross_count
+from gr2.advice.features import Knowledge
 from gr2.artifacts import Corpus
-from gr2.baselines.counts import cross_count
-from gr2.baselines.features import Knowledge
 from gr2.baselines.simple import rank_covisited, rank_incoming, rank_popular
 from gr2.types import Item, Split, Timeline
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ranked import shop, slates
 
+from gr2.advice.features import Knowledge
 from gr2.baselines import dcn, lambdamart, prm
-from gr2.baselines.features import Knowledge
 from gr2.baselines.sample import Sample
 from gr2.baselines.tuning import HELD_OUT, POINTS, Fitted, Method, Parts, tune
 from gr2.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 
 from gr2.artifacts import Corpus, MetricValue, Rankings, Scores, SemanticIds, Slates
 from gr2.errors import UserError
-from gr2.evaluate.headline import headline, p_text, served_mode
+from gr2.evaluate.headline import beside_advice, headline, p_text, served_mode
 from gr2.evaluate.markdown import MARKER, fill, markdown
 from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report import series_of, write_report
@@ -281,6 +281,13 @@ def test_the_headline_says_when_it_wins_and_when_that_is_not_significant():
     assert "75.0% above the incoming order (p = .200, not significant)" in headline(
         scores(incoming=0.2, trees=0.25, gr2_direct=0.35)
     )
+
+
+def test_the_report_says_how_often_the_model_overrules_the_advice():
+    orders = [(0, 1, 2), (1, 0, 2), (2, 1, 0), (0, 2, 1)]
+    advice = [Ranking(slate_id=str(n), order=order) for n, order in enumerate(orders)]
+    served = [*advice[:2], Ranking(slate_id="2", order=(1, 2, 0)), Ranking(slate_id="3", order=(0, 1, 2))]
+    assert "In 25.0% of the slates" in beside_advice(served, advice)  # another second place overrules nothing
 
 
 def test_the_headline_says_when_it_loses():

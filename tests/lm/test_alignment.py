@@ -83,6 +83,13 @@ def test_preference_by_hand():
     assert row.counts == [False] + [True] * 2 * N_TRAIN
 
 
+def test_short_histories_fill_a_row():
+    row = tasks(users=1, history=2 * N_TRAIN + 3).preference(np.random.default_rng(0))
+    past = WALKS["u0"][:N_TRAIN]
+    assert read(row.tokens) == [HISTORY, *past, HISTORY, *past, HISTORY, *past[:3]]
+    assert [t for t, counts in zip(row.tokens, row.counts, strict=True) if not counts] == [ALL.marks.history] * 3
+
+
 @settings(deadline=None, max_examples=50)
 @given(generators)
 def test_slate_by_hand(rng):

@@ -10,6 +10,8 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gr2.advice.features import Knowledge
+from gr2.advice.logit import fit_advisor
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.retrieve.neighbours import remember, with_votes
@@ -21,10 +23,14 @@ BUNDLE = Bundle(
     name="shop",
     corpus=Corpus(items=shop.items(), timelines=()),
     ids=shop.semantic_ids(),
-    model=shop.checkpoint(seed=2),
+    model=replace(shop.checkpoint(seed=2), advice=1.0),
     k=shop.K,
     popular=("i00", "i11"),
     neighbours=remember(shop.corpus()),
+    advisor=fit_advisor(
+        with_votes(shop.slates(30, Split.TRAIN), remember(shop.corpus()), shop.corpus().row, {}),
+        Knowledge.of(shop.corpus(), 0, codes=shop.semantic_ids().codes),
+    ),
 )
 CLIENT = TestClient(app(BUNDLE))
 SLATES = shop.slates(6, Split.TEST)
@@ -53,6 +59,7 @@ def test_slates_without_votes_are_shown_to_the_neighbours():
     asked = with_votes(SLATES, BUNDLE.neighbours, BUNDLE.corpus.row, {})
     assert any(max(slate.votes) > 0 for slate in asked)
     assert BUNDLE.rank(SLATES, think=False) == BUNDLE.rank(asked, think=False)
+    assert BUNDLE.rank(SLATES, think=False) == BUNDLE.rank(BUNDLE.advisor.advise(asked), think=False)
     silent = [replace(slate, votes=(0.0,) * shop.K) for slate in SLATES]
     assert BUNDLE.rank(SLATES, think=False) != BUNDLE.rank(silent, think=False)
 
@@ -122,7 +129,7 @@ def rerank(documents, history, think):
 
 @pytest.mark.parametrize("think", [True, False])
 def test_a_request_is_ranked_as_the_bundle_ranks(think):
-    slate = SLATES[0]
+    slate = replace(SLATES[0], time=BUNDLE.now)
     answer = rerank(slate.candidates, slate.history, think)
     (ranking,) = BUNDLE.rank([slate], think=think)
     assert [result["index"] for result in answer["results"]] == list(ranking.order)

@@ -17,7 +17,7 @@ IDS = SimpleNamespace(of={item_id: SemanticId(codes=(n, 0)) for n, item_id in en
 class Reverser:
     """A bundle-shaped object that turns every slate round and remembers what it was asked."""
 
-    name, k, items, ids = "reverser", 4, ITEMS, IDS
+    name, k, now, items, ids = "reverser", 4, 0, ITEMS, IDS
 
     def __init__(self, status=AnswerStatus.VALID, error=None, order=None):
         self.status, self.error, self.order, self.asked = status, error, order, []

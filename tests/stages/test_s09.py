@@ -101,6 +101,7 @@ def run(tmp_path):
     for name, artifact in made.items():
         with stage_folder(tmp_path / name, {}, {}) as work:
             artifact.save(work.path)
+    made["04_slates"].save(tmp_path / "10_direct")  # the direct stage keeps the slates with their advice
     return tmp_path
 
 

@@ -1,4 +1,4 @@
-"""What LambdaMART may count: popularity and co-visitation, from training events only.
+"""What advice and legacy re-rankers may count: popularity and co-visitation, from training events only.
 
 A user counts an item, or a pair of items, once: by the item's first training event.
 
@@ -37,6 +37,35 @@ class Counts:
     """window w -> (N, N): [i, j] = users with j at most w places after i."""
     events: np.ndarray
     """Sorted int64 keys `item * SPAN + time`, one for each user and item."""
+
+    @property
+    def until(self) -> int:
+        """Time of the newest event; 0 where there is none."""
+        return int((self.events % SPAN).max(initial=0))
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """As numbers under names; `of` reads them again."""
+        matrices = {"together": self.together, **{f"follows{w}": m for w, m in self.follows.items()}}
+        parts = {"n_users": np.array([self.n_users]), "popularity": self.popularity, "events": self.events}
+        for name, matrix in matrices.items():
+            parts |= {f"{name}/{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
+        return parts
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, np.ndarray]) -> "Counts":
+        """What `tensors` gave."""
+        n = len(tensors["popularity"])
+
+        def matrix(name: str) -> csr_matrix:
+            return csr_matrix(tuple(tensors[f"{name}/{part}"] for part in ("data", "indices", "indptr")), shape=(n, n))
+
+        return cls(
+            n_users=int(tensors["n_users"][0]),
+            popularity=tensors["popularity"],
+            together=matrix("together"),
+            follows={w: matrix(f"follows{w}") for w in WINDOWS},
+            events=tensors["events"],
+        )
 
     def between(self, items: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Users whose first event with an item lies in [start, stop); the three arrays broadcast."""

@@ -6,9 +6,9 @@ from math import log, sqrt
 import numpy as np
 import pytest
 
+from gr2.advice.counts import count, cross_count
+from gr2.advice.features import DAY, SHRINK, Knowledge, features
 from gr2.artifacts import Corpus
-from gr2.baselines.counts import count, cross_count
-from gr2.baselines.features import DAY, SHRINK, Knowledge, features
 from gr2.types import Item, Slate, Split, Timeline
 
 A, B, C, D = range(4)

@@ -1,4 +1,5 @@
-"""What LambdaMART sees of a candidate: about fifty features of slate, counts, text, genres and ids. (ours)
+"""What the advice and the legacy re-rankers see of a candidate: about fifty features of slate, counts, text and ids.
+(ours)
 
 A training slate sees only the counts of other users (see `counts`), all as shares, so that it looks as a
 test slate does. Recent popularity counts only events before the slate's cut-off.
@@ -12,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
+from gr2.advice.counts import WINDOWS, Counts, CrossCounts, cross_count, look_up
 from gr2.artifacts import Corpus
-from gr2.baselines.counts import WINDOWS, Counts, CrossCounts, cross_count, look_up
 from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import NO_VOTE
 from gr2.types import Slate

@@ -1,0 +1,141 @@
+"""What counts say of a slate's candidates, beside the model's words: a conditional logit over the features that the
+legacy re-rankers see. (ours)
+
+Weights learn from timelines what they can; a look-up holds the timelines themselves. On Beauty, what follows the newest
+event, what sold last week and the likeness of texts say more than a model of a million weights that reads ids, and on
+MovieLens-100K the neighbours' votes do (docs/log.md). Their sum costs no training, so a ranker's score is the
+log-probability of an id and this advice (`lm.rank`).
+
+The pre-ranker's scores are left out: its places tell as much, and a request need not bring scores.
+
+Shapes: S slates, K candidates, F features, G columns of the logit.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from gr2.advice.counts import Counts, CrossCounts
+from gr2.advice.features import Knowledge, features
+from gr2.artifacts import Corpus
+from gr2.errors import UserError
+from gr2.record import read_json, write_json
+from gr2.types import Slate
+
+LEFT_OUT = ("score", "score_below_first", "history_length")
+"""Scores, and what is equal over a slate."""
+SHARES = ("together", "near", "after")
+"""How the names of co-visitation shares begin; their logarithms are read."""
+LEAST = 1e-3
+"""Added to a share before its logarithm is taken."""
+L2 = 1e-3
+"""Weight of the squared weights beside the loss, of columns scaled to deviation one."""
+NAMES, WEIGHTS, VECTORS = "advisor.json", "weights", "vectors"
+FILE = "advisor.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advisor:
+    """A fitted logit and all that its features are computed from. Written by s10_direct."""
+
+    knowledge: Knowledge
+    names: tuple[str, ...]
+    """(G,) of the columns."""
+    weights: np.ndarray
+    """(G,) float64."""
+
+    def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
+        """The slates with their advice: of the logit's scores, less their mean. Slates must have their votes."""
+        if not slates:
+            return ()
+        names, matrices = features(slates, self.knowledge)
+        if not self.names:
+            return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
+        advised = [columns(names, m)[1] @ self.weights for m in matrices]
+        return tuple(replace(s, advice=tuple(a.tolist())) for s, a in zip(slates, advised, strict=True))
+
+    def save(self, folder: Path) -> None:
+        """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""
+        known = {} if self.knowledge.vectors is None else {VECTORS: self.knowledge.vectors.astype(np.float16)}
+        save_file({WEIGHTS: self.weights, **known, **self.knowledge.counts.everyone.tensors()}, folder / FILE)
+        write_json(folder / NAMES, list(self.names))
+
+    @classmethod
+    def load(cls, folder: Path, corpus: Corpus, codes: np.ndarray) -> "Advisor":
+        """What `save` wrote, for any slates but training slates. Raises UserError when it is not there."""
+        names = read_json(folder / NAMES)
+        try:
+            tensors = load_file(folder / FILE)
+        except (FileNotFoundError, SafetensorError) as error:
+            raise UserError(f"{folder / FILE}: {error}; make stage 10_direct again") from None
+        vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
+        counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
+        return cls(
+            knowledge=Knowledge(corpus=corpus, counts=counts, vectors=vectors, codes=codes),
+            names=tuple(names),
+            weights=tensors[WEIGHTS],
+        )
+
+
+def fit_advisor(train: Sequence[Slate], knowledge: Knowledge) -> Advisor:
+    """The weights under which the logit gives the targets of the training slates most probability. They are 0 where
+    there is no training slate."""
+    if not train:
+        return Advisor(knowledge=knowledge, names=(), weights=np.zeros(0))
+    names, matrices = features(train, knowledge)
+    read = [columns(names, matrix) for matrix in matrices]
+    x_SKG, real_SK = padded([matrix for _, matrix in read])
+    scale_G = x_SKG[real_SK].std(0)
+    scale_G[scale_G == 0] = 1
+    targets = torch.tensor([s.target for s in train])
+    weights_G = fit_logit(torch.tensor(x_SKG / scale_G), torch.tensor(real_SK), targets, L2)
+    return Advisor(knowledge=knowledge, names=read[0][0], weights=weights_G.numpy() / scale_G)
+
+
+def columns(names: Sequence[str], matrix_KF: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names (G,) and (K, G) float64 of what the logit reads: less the slate's mean, 0 where unknown."""
+    kept = [f for f, name in enumerate(names) if name not in LEFT_OUT]
+    x_KG = matrix_KF[:, kept].astype(np.float64)
+    read = [names[f] for f in kept]
+    for g, name in enumerate(read):
+        if name.startswith(SHARES):
+            x_KG[:, g] = np.log(x_KG[:, g] + LEAST)
+        elif name == "rank":
+            x_KG[:, g] = -np.log1p(x_KG[:, g])
+    known = ~np.isnan(x_KG)
+    mean_G = np.where(known, x_KG, 0).sum(0) / known.sum(0).clip(1)
+    return tuple(read), np.where(known, x_KG - mean_G, 0)
+
+
+def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K, G) and its (S, K) mask: real candidates first, zeros behind the shorter slates."""
+    k = max(len(m) for m in matrices)
+    x_SKG = np.stack([np.pad(m, ((0, k - len(m)), (0, 0))) for m in matrices])
+    return x_SKG, np.arange(k) < np.array([[len(m)] for m in matrices])
+
+
+def fit_logit(x_SKG: Tensor, real_SK: Tensor, target_S: Tensor, l2: float) -> Tensor:
+    """(G,) weights w of a conditional logit: least mean of -log softmax(x w)[target] + l2 |w|^2, by L-BFGS from 0."""
+    weights_G = torch.zeros(x_SKG.shape[-1], dtype=x_SKG.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights_G], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        scores_SK = (x_SKG @ weights_G).masked_fill(~real_SK, -torch.inf)
+        value = torch.nn.functional.cross_entropy(scores_SK, target_S) + l2 * weights_G.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weights_G.detach()
+
+
+def advice_of(slates: Sequence[Slate]) -> Tensor:
+    """(S, K) for slates of one K; zeros where nobody was asked."""
+    return torch.tensor([s.advice or (0.0,) * len(s.candidates) for s in slates])
