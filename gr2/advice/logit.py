@@ -83,9 +83,9 @@ class Advisor:
         )
 
 
-def fit_advisor(train: Sequence[Slate], knowledge: Knowledge) -> Advisor:
+def fit_advisor(train: Sequence[Slate], knowledge: Knowledge, weights_S: np.ndarray | None = None) -> Advisor:
     """The weights under which the logit gives the targets of the training slates most probability. They are 0 where
-    there is no training slate."""
+    there is no training slate. `weights_S`: what each slate counts; left out, all count alike."""
     if not train:
         return Advisor(knowledge=knowledge, names=(), weights=np.zeros(0))
     names, matrices = features(train, knowledge)
@@ -94,7 +94,8 @@ def fit_advisor(train: Sequence[Slate], knowledge: Knowledge) -> Advisor:
     scale_G = x_SKG[real_SK].std(0)
     scale_G[scale_G == 0] = 1
     targets = torch.tensor([s.target for s in train])
-    weights_G = fit_logit(torch.tensor(x_SKG / scale_G), torch.tensor(real_SK), targets, L2)
+    counts_S = None if weights_S is None else torch.tensor(weights_S)
+    weights_G = fit_logit(torch.tensor(x_SKG / scale_G), torch.tensor(real_SK), targets, L2, counts_S)
     return Advisor(knowledge=knowledge, names=read[0][0], weights=weights_G.numpy() / scale_G)
 
 
@@ -120,15 +121,18 @@ def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return x_SKG, np.arange(k) < np.array([[len(m)] for m in matrices])
 
 
-def fit_logit(x_SKG: Tensor, real_SK: Tensor, target_S: Tensor, l2: float) -> Tensor:
-    """(G,) weights w of a conditional logit: least mean of -log softmax(x w)[target] + l2 |w|^2, by L-BFGS from 0."""
+def fit_logit(x_SKG: Tensor, real_SK: Tensor, target_S: Tensor, l2: float, counts_S: Tensor | None = None) -> Tensor:
+    """(G,) weights w of a conditional logit: least mean of -log softmax(x w)[target] + l2 |w|^2, by L-BFGS from 0.
+    `counts_S`: what each slate counts in the mean."""
     weights_G = torch.zeros(x_SKG.shape[-1], dtype=x_SKG.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights_G], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         scores_SK = (x_SKG @ weights_G).masked_fill(~real_SK, -torch.inf)
-        value = torch.nn.functional.cross_entropy(scores_SK, target_S) + l2 * weights_G.square().sum()
+        nats_S = torch.nn.functional.cross_entropy(scores_SK, target_S, reduction="none")
+        mean = nats_S.mean() if counts_S is None else (counts_S * nats_S).sum() / counts_S.sum()
+        value = mean + l2 * weights_G.square().sum()
         value.backward()
         return value
 

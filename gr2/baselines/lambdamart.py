@@ -52,6 +52,7 @@ def _dataset(sample: Sample, reference: lgb.Dataset | None = None) -> lgb.Datase
         sample.x_SKF[sample.real_SK],
         label=sample.gains_SK[sample.real_SK],
         group=sample.real_SK.sum(1),
+        weight=np.repeat(sample.weights_S, sample.real_SK.sum(1)),
         reference=reference,
         feature_name=sample.names,
         params=FIXED,

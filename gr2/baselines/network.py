@@ -30,6 +30,8 @@ class Arrays:
     """(S, K) float32"""
     real: Tensor
     """(S, K) bool"""
+    weights: Tensor
+    """(S,) float32, what each slate counts"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +57,17 @@ class Scale:
             x=torch.from_numpy(x_SKF.astype(np.float32)),
             gains=torch.from_numpy(sample.gains_SK.astype(np.float32)),
             real=torch.from_numpy(sample.real_SK),
+            weights=torch.from_numpy(sample.weights_S.astype(np.float32)),
         )
 
 
-def list_loss(scores_BK: Tensor, gains_BK: Tensor, real_BK: Tensor) -> Tensor:
-    """Softmax cross-entropy over the slate against shares by 2^gain - 1; mean over the slates with a positive."""
+def list_loss(scores_BK: Tensor, gains_BK: Tensor, real_BK: Tensor, weights_B: Tensor) -> Tensor:
+    """Softmax cross-entropy over the slate against shares by 2^gain - 1; weighted sum over the slates with a positive,
+    by their number."""
     worth = 2**gains_BK - 1
     shares = worth / worth.sum(1, keepdim=True).clamp(min=1)
     log_softmax = scores_BK.masked_fill(~real_BK, -1e9).log_softmax(1)
-    return -(shares * log_softmax).sum() / (worth.sum(1) > 0).sum().clamp(min=1)
+    return -(weights_B[:, None] * shares * log_softmax).sum() / (worth.sum(1) > 0).sum().clamp(min=1)
 
 
 def fit_network(
@@ -106,7 +110,7 @@ def _rounds(network: nn.Module, arrays: Arrays, rate: float, seed: int) -> Itera
         network.train()
         for part in torch.from_numpy(rng.permutation(len(arrays.x))).split(batch):
             real = arrays.real[part]
-            loss = list_loss(network(arrays.x[part], real), arrays.gains[part], real)
+            loss = list_loss(network(arrays.x[part], real), arrays.gains[part], real, arrays.weights[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -11,6 +11,7 @@ import numpy as np
 from gr2.advice.features import Knowledge, features
 from gr2.baselines.simple import rank_by_score
 from gr2.evaluate.metrics import measured
+from gr2.evaluate.propensity import Examination, weights_of
 from gr2.types import Ranking, Slate
 
 
@@ -27,17 +28,28 @@ class Sample:
     """int64; 0 where padded."""
     real_SK: np.ndarray
     """bool; False where padded."""
+    weights_S: np.ndarray
+    """What each slate counts; mean 1."""
 
     @classmethod
-    def of(cls, slates: Sequence[Slate], knowledge: Knowledge) -> "Sample":
-        """A training slate sees only the counts of other folds of users (`Knowledge`)."""
+    def of(cls, slates: Sequence[Slate], knowledge: Knowledge, examination: Examination | None = None) -> "Sample":
+        """A training slate sees only the counts of other folds of users (`Knowledge`). Clicks of logged slates weigh
+        as the chances of their places say, where `examination` knows them."""
         names, matrices = features(slates, knowledge)
         k = max((len(s.candidates) for s in slates), default=0)
         x_SKF = np.zeros((len(slates), k, len(names)), dtype=np.float32)
         gains_SK, real_SK = np.zeros((len(slates), k), dtype=np.int64), np.zeros((len(slates), k), dtype=bool)
         for i, (slate, matrix) in enumerate(zip(slates, matrices, strict=True)):
             x_SKF[i, : len(matrix)], gains_SK[i, : len(matrix)], real_SK[i, : len(matrix)] = matrix, slate.gains, True
-        return cls(slates=tuple(slates), names=names, x_SKF=x_SKF, gains_SK=gains_SK, real_SK=real_SK)
+        weights_S = weights_of(slates, examination)
+        return cls(
+            slates=tuple(slates),
+            names=names,
+            x_SKF=x_SKF,
+            gains_SK=gains_SK,
+            real_SK=real_SK,
+            weights_S=np.ones(len(slates)) if weights_S is None else weights_S,
+        )
 
     def at(self, chosen_S: np.ndarray) -> "Sample":
         """The slates of a (S,) mask."""
@@ -47,6 +59,7 @@ class Sample:
             x_SKF=self.x_SKF[chosen_S],
             gains_SK=self.gains_SK[chosen_S],
             real_SK=self.real_SK[chosen_S],
+            weights_S=self.weights_S[chosen_S],
         )
 
     def ranked(self, scores_SK: np.ndarray) -> list[Ranking]:
@@ -54,8 +67,9 @@ class Sample:
         return [rank_by_score(s, row[: len(s.candidates)]) for s, row in zip(self.slates, scores_SK, strict=True)]
 
     def ndcg_at_3(self, scores_SK: np.ndarray) -> float:
-        """Mean over the slates with a positive."""
+        """Mean over the slates with a positive, each counting its weight."""
         some_S = self.gains_SK.any(axis=1)
         shown_SK = np.where(self.real_SK, scores_SK, -np.inf)[some_S]
         orders_SK = np.argsort(-shown_SK, axis=1, kind="stable")
-        return float(dict(measured(self.gains_SK[some_S], orders_SK))["N@3"].mean())
+        values_S = dict(measured(self.gains_SK[some_S], orders_SK))["N@3"]
+        return float(np.average(values_S, weights=self.weights_S[some_S]))

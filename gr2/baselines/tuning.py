@@ -14,7 +14,7 @@ import numpy as np
 from gr2.advice.features import Knowledge
 from gr2.baselines.sample import Sample
 from gr2.errors import UserError
-from gr2.evaluate.metrics import per_slate
+from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.progress import track
 from gr2.types import Ranking, Slate
 
@@ -56,9 +56,18 @@ class Parts:
     outside: Sample
     """Those of the fifth."""
     valid: Sample
+    examination: Examination | None = None
+    """How likely the places of logged slates are looked at: clicks weigh accordingly, in fitting and in choosing."""
 
     @classmethod
-    def of(cls, train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int) -> "Parts":
+    def of(
+        cls,
+        train: Sequence[Slate],
+        valid: Sequence[Slate],
+        knowledge: Knowledge,
+        seed: int,
+        examination: Examination | None = None,
+    ) -> "Parts":
         """Raises UserError when there are too few slates to hold any out."""
         users = sorted({s.user_id for s in train})
         if len(users) < HELD_OUT or not valid:
@@ -68,13 +77,14 @@ class Parts:
             )
         held_out = set(np.random.default_rng(seed).permutation(users)[: len(users) // HELD_OUT])
         outside_S = np.array([s.user_id in held_out for s in train])
-        sample = Sample.of(train, knowledge)
+        sample = Sample.of(train, knowledge, examination)
         return cls(
             knowledge=knowledge,
             train=sample,
             inside=sample.at(~outside_S),
             outside=sample.at(outside_S),
             valid=Sample.of(valid, knowledge),
+            examination=examination,
         )
 
 
@@ -117,9 +127,8 @@ def tune(method: Method, parts: Parts, seed: int) -> Tuned:
     tries = []
     for point in track(method.grid, f"{method.name} grid"):
         fitted = method.fit(parts.inside, point, seed, parts.outside)
-        values = per_slate(parts.valid.slates, parts.valid.ranked(fitted.scores(parts.valid)))
-        r1, n3 = (float(values[m].mean()) for m in ("R@1", "N@3"))
-        tries.append(Try(point=point, rounds=fitted.rounds, recall_at_1=r1, ndcg_at_3=n3))
+        values = mean_metrics(parts.valid.slates, parts.valid.ranked(fitted.scores(parts.valid)), parts.examination)
+        tries.append(Try(point=point, rounds=fitted.rounds, recall_at_1=values["R@1"], ndcg_at_3=values["N@3"]))
     chosen = max(tries, key=lambda t: t.value)
     fitted = method.fit(parts.train, chosen.point, seed, chosen.rounds)
     return Tuned(fitted=fitted, knowledge=parts.knowledge, tries=tuple(tries), chosen=chosen)

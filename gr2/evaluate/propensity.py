@@ -20,6 +20,7 @@ from scipy.sparse import csr_matrix
 
 from gr2.errors import UserError
 from gr2.evaluate.arrays import gains_of, matched, orders_of, sizes_of
+from gr2.evaluate.metrics import per_slate
 from gr2.record import read_json
 from gr2.types import Ranking, Slate
 
@@ -189,6 +190,23 @@ def ipw_per_slate(
     values |= {f"N@{k}": (worth_nK, (ranks_nK <= k) / np.log2(ranks_nK + 1)) for k in (3, 5)}
     values["MRR"] = clicks_nK, 1 / ranks_nK
     return {f"{IPW}{name}": _ratio((w * v).sum(1), w.sum(1)) for name, (w, v) in values.items()}
+
+
+def mean_metrics(
+    slates: Sequence[Slate], rankings: Sequence[Ranking], examination: Examination | None
+) -> dict[str, float]:
+    """Metric name -> mean: what rankers are chosen by. Clicks are weighted where the chances of places are known."""
+    if examination is None or examination.propensities is None:
+        return {name: float(values_n.mean()) for name, values_n in per_slate(slates, rankings).items()}
+    weighted = ipw_per_slate(slates, rankings, examination.propensities)
+    return {name.removeprefix(IPW): float(values_n.mean()) for name, values_n in weighted.items()}
+
+
+def weights_of(slates: Sequence[Slate], examination: Examination | None) -> np.ndarray | None:
+    """(n,) `slate_weights` where the chances of places are known, else None."""
+    if examination is None or examination.propensities is None or not slates:
+        return None
+    return slate_weights(slates, examination.propensities)
 
 
 def _ratio(parts_n: np.ndarray, weights_n: np.ndarray) -> np.ndarray:

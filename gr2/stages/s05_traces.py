@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus, Rankings, Slates, Traces
+from gr2.evaluate.propensity import Examination
 from gr2.record import stage_folder, write_json
 from gr2.teach import llm
 from gr2.teach.endpoint import OpenAIConfig
@@ -70,12 +71,19 @@ class Taught:
     summary: dict[str, Any]
 
 
-def teach(corpus: Corpus, slates: Slates, config: Config, seed: int, tried: llm.Tried | None = None) -> Taught:
+def teach(
+    corpus: Corpus,
+    slates: Slates,
+    config: Config,
+    seed: int,
+    tried: llm.Tried | None = None,
+    examined: Examination | None = None,
+) -> Taught:
     """Fit the program, sample its traces on training slates and rank the others. UserError without training slates.
 
     The traces are instead those of a language model when there is what one has `tried`.
     """
-    opinions = opine(corpus, slates.slates, config.folds, seed)
+    opinions = opine(corpus, slates.slates, config.folds, seed, examined)
     words = lexicon(corpus.items)
     training = opinions.of(Split.TRAIN)
     refusals = Counter[str]()
@@ -143,7 +151,8 @@ def main(run: Path, config: Config, seed: int) -> None:
     corpus, slates = Corpus.load(run / READS[0]), Slates.load(run / READS[1])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        taught = teach(corpus, slates, config, seed, ask_llm(corpus, slates, config, seed))
+        asked = ask_llm(corpus, slates, config, seed)
+        taught = teach(corpus, slates, config, seed, asked, Examination.load(run / READS[1]))
         taught.traces.save(work.path)
         for rankings in taught.rankings.values():
             (work.path / rankings.ranker).mkdir(exist_ok=True)

@@ -31,7 +31,7 @@ from gr2.advice.features import Knowledge
 from gr2.advice.logit import advice_of, fit_advisor, fit_logit
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.evaluate.metrics import recall_at_1
-from gr2.evaluate.propensity import Examination
+from gr2.evaluate.propensity import Examination, weights_of
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
@@ -171,7 +171,7 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
     return kl_div(scores_BK.log_softmax(-1), opinions_BK, reduction="batchmean")
 
 
-def weight_of_advice(checkpoint: Checkpoint, slates: Sequence[Slate]) -> float:
+def weight_of_advice(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> float:
     """What advice counts beside a unit of the model's own scores where the two best say who is taken: the weights of a
     conditional logit over both. For slates that the model never learned from: it knows the training slates' targets
     from mid-training and would be trusted too much."""
@@ -181,7 +181,8 @@ def weight_of_advice(checkpoint: Checkpoint, slates: Sequence[Slate]) -> float:
     x_SK2 = torch.stack([words_SK, advice_of(slates)], -1).double()
     real_SK = torch.ones(words_SK.shape, dtype=torch.bool)
     targets_S = torch.tensor([s.target for s in slates])
-    words, advice = fit_logit(x_SK2, real_SK, targets_S, l2=0.0).tolist()
+    counts_S = None if weights_S is None else torch.tensor(weights_S)
+    words, advice = fit_logit(x_SK2, real_SK, targets_S, 0.0, counts_S).tolist()
     return max(0.0, advice) / max(words, LEAST_TRUST)
 
 
@@ -194,13 +195,14 @@ def main(run: Path, config: Config, seed: int) -> None:
     vectors = load_file(run / READS[1] / "vectors.safetensors")["text"]
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        advisor = fit_advisor(train, Knowledge.of(corpus, seed, vectors, ids.codes))
+        knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
+        advisor = fit_advisor(train, knowledge, weights_of(train, examined))
         advised = Slates(slates=advisor.advise(slates.slates))
         valid = advised.split(Split.VALID)
         checkpoint = replace(rewarded, advice=config.advice)
         direct(checkpoint, advised, opinions, config, seed, work, worth)
         if config.advice and valid:
-            checkpoint = replace(checkpoint, advice=weight_of_advice(checkpoint, valid))
+            checkpoint = replace(checkpoint, advice=weight_of_advice(checkpoint, valid, weights_of(valid, examined)))
         work.counts["advice"] = round(checkpoint.advice, 4)
         checkpoint.save(work.path)
         advisor.save(work.path)

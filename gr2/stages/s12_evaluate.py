@@ -24,7 +24,7 @@ from gr2.baselines.plain_llm import rank_plainly
 from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_covisited, rank_incoming, rank_popular
 from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.metrics import per_slate
-from gr2.evaluate.propensity import Examination
+from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.evaluate.report import write_report
 from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import INCOMING, evaluate
@@ -79,9 +79,11 @@ def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:
     return {"plain_llm": lambda slates: rank_plainly(slates, items, model, tokenizer, "plain LLM")}
 
 
-def tuned_rankers(train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int) -> dict[str, Tuned]:
+def tuned_rankers(
+    train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int, examined: Examination | None
+) -> dict[str, Tuned]:
     """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates."""
-    parts = Parts.of(train, valid, knowledge, seed)
+    parts = Parts.of(train, valid, knowledge, seed, examined)
     return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
 
 
@@ -110,12 +112,18 @@ def gr2_rankers(
     }
 
 
-def best_on_validation(slates: Sequence[Slate], rankings: Mapping[str, Sequence[Ranking]], names: Sequence[str]) -> str:
-    """The ranker with the highest mean of R@1 and N@3 on validation slates."""
+def best_on_validation(
+    slates: Sequence[Slate],
+    rankings: Mapping[str, Sequence[Ranking]],
+    names: Sequence[str],
+    examined: Examination | None,
+) -> str:
+    """The ranker with the highest mean of R@1 and N@3 on validation slates, debiased where slates are logged and the
+    chances of their places known."""
 
     def value(name: str) -> float:
-        metrics = per_slate(slates, rankings[name])
-        return float(metrics["R@1"].mean() + metrics["N@3"].mean())
+        metrics = mean_metrics(slates, rankings[name], examined)
+        return metrics["R@1"] + metrics["N@3"]
 
     return max(names, key=value)
 
@@ -153,10 +161,11 @@ def main(run: Path, config: Config, seed: int) -> None:
     bundle = Bundle.load(run / "11_bundle")
     vectors = load_file(run / "02_sids" / "vectors.safetensors")["text"]
     plain = plain_llm(config.plain_llm, corpus)
+    examined = Examination.load(run / "04_slates")
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
-        tuning = tuned_rankers(train, valid, knowledge, seed)
+        tuning = tuned_rankers(train, valid, knowledge, seed, examined)
         legacy = legacy_rankers(knowledge, tuning)
         gr2 = gr2_rankers(midtrained, tuned, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
@@ -168,14 +177,13 @@ def main(run: Path, config: Config, seed: int) -> None:
         }
         for split, rankings in (("valid", on_valid), ("test", on_test)):
             rankings["teacher"] = list(Rankings.load(run / "05_traces" / f"teacher_{split}").rankings)
-        best = best_on_validation(valid, on_valid, [name for name in legacy if name != INCOMING])
+        best = best_on_validation(valid, on_valid, [name for name in legacy if name != INCOMING], examined)
         for name, answers in on_test.items():
             save_rankings(work.path / name, name, answers)
         for name, answers in shuffled.items():
             save_rankings(work.path / name / "shuffled", name, answers)
         events = read_json(run / "04_slates" / "events.json")["test"]
         described = held_out(corpus, Split.TEST)
-        examined = Examination.load(run / "04_slates")
         scores = evaluate(
             test, events, on_test, best, seed, held_out=described, shuffled=shuffled, examination=examined
         )

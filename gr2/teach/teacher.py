@@ -14,6 +14,7 @@ import numpy as np
 
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
+from gr2.evaluate.propensity import Examination, weights_of
 from gr2.retrieve.folds import user_folds
 from gr2.teach.evidence import FEATURES, HISTORY, KINDS, count, find
 from gr2.teach.rows import Rows, as_rows
@@ -60,8 +61,11 @@ class Opinions:
         )
 
 
-def opine(corpus: Corpus, slates: Sequence[Slate], folds: int, seed: int) -> Opinions:
-    """Fit the teacher on the training slates and judge all slates. Raises UserError when none is for training."""
+def opine(
+    corpus: Corpus, slates: Sequence[Slate], folds: int, seed: int, examination: Examination | None = None
+) -> Opinions:
+    """Fit the teacher on the training slates and judge all slates. Clicks of logged slates weigh as the chances of
+    their places say, where `examination` knows them. Raises UserError when no slate is for training."""
     training = np.array([s.split is Split.TRAIN for s in slates], dtype=bool)
     if not training.any():
         raise UserError("04_slates: no training slates to fit the teacher on; lower [slates] min_history or raise k")
@@ -72,10 +76,13 @@ def opine(corpus: Corpus, slates: Sequence[Slate], folds: int, seed: int) -> Opi
     fold_of = user_folds(list(dict.fromkeys(s.user_id for s in slates)), folds, seed)
     fold = np.array([fold_of[s.user_id] for s in slates])
     targets = np.array([s.target for s in slates])
+    counts = np.ones(len(slates))
+    known = weights_of([s for s in slates if s.split is Split.TRAIN], examination)
+    counts[training] = 1.0 if known is None else known
     strengths = np.zeros((*features.shape[:2], len(KINDS)))
     for number in range(folds):
         others, judged = training & (fold != number), fold == number
-        weights = fit(features[others], rows.real[others], targets[others])
+        weights = fit(features[others], rows.real[others], targets[others], counts[others])
         strengths[judged] = by_kind(features[judged] * weights)
     return Opinions(slates=tuple(slates), rows=rows, strengths=strengths, links=findings.links)
 
@@ -89,18 +96,19 @@ def centred(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> np.
     return level / np.where(deviation > 1e-9, deviation, 1.0)
 
 
-def fit(features: np.ndarray, real: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(F,) weights that make the targets likeliest under softmax(features @ weights), by Newton's method."""
+def fit(features: np.ndarray, real: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(F,) weights that make the targets likeliest under softmax(features @ weights), by Newton's method. `counts`:
+    (S,) how much each slate counts."""
     weights = np.zeros(features.shape[2])
-    chosen = features[np.arange(len(targets)), targets].sum(0)
+    chosen = counts @ features[np.arange(len(targets)), targets]
     for _ in range(STEPS):
         totals = np.where(real, features @ weights, -np.inf)
         shares = np.exp(totals - totals.max(1, keepdims=True))
         shares /= shares.sum(1, keepdims=True)
         means = np.einsum("sk,skf->sf", shares, features)
-        spread = (features * np.sqrt(shares)[:, :, None]).reshape(-1, len(weights))
-        curvature = spread.T @ spread - means.T @ means + RIDGE * np.eye(len(weights))
-        weights += np.linalg.solve(curvature, chosen - means.sum(0) - RIDGE * weights)
+        spread = (features * np.sqrt(counts[:, None] * shares)[:, :, None]).reshape(-1, len(weights))
+        curvature = spread.T @ spread - (means.T * counts) @ means + RIDGE * np.eye(len(weights))
+        weights += np.linalg.solve(curvature, chosen - counts @ means - RIDGE * weights)
     return weights
 
 

@@ -65,6 +65,7 @@ def sample(x_SKF: np.ndarray, targets_S: np.ndarray) -> Sample:
         x_SKF=x_SKF.astype(np.float32),
         gains_SK=(np.arange(k) == targets_S[:, None]).astype(np.int64),
         real_SK=np.ones((s, k), dtype=bool),
+        weights_S=np.ones(s),
     )
 
 

@@ -18,7 +18,8 @@ def test_the_loss_by_hand():
     real = torch.tensor([[True, True, True, False], [True, True, True, True]])
     total = np.log(np.exp(1) + np.exp(0) + np.exp(2))
     expected = 1 / 4 * (total - 1) + 3 / 4 * (total - 0)
-    assert list_loss(scores, gains, real).item() == pytest.approx(expected)
+    assert list_loss(scores, gains, real, torch.ones(2)).item() == pytest.approx(expected)
+    assert list_loss(scores, gains, real, torch.tensor([3.0, 9.0])).item() == pytest.approx(3 * expected)
 
 
 def test_scaling_by_hand():
