@@ -189,7 +189,9 @@ def serve(
     from gr2.serve import http
     from gr2.serve.ranker import Bundle
 
-    uvicorn.run(http.app(Bundle.load(bundle)), host=host, port=port)
+    served = Bundle.load(bundle)
+    served.warm_up()
+    uvicorn.run(http.app(served), host=host, port=port)
 
 
 def main() -> None:

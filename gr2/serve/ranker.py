@@ -13,7 +13,7 @@ from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_thinking, rank_in_one_pass
 from gr2.record import read_json, write_json
 from gr2.retrieve.neighbours import Neighbours, with_votes
-from gr2.types import Item, Ranking, Slate
+from gr2.types import Item, Ranking, Slate, Split
 
 META = "bundle.json"
 
@@ -62,6 +62,22 @@ class Bundle:
                 ranked = rank_in_one_pass(self.model, same, batch_size=64, label=None)
             rankings |= {r.slate_id: r for r in ranked}
         return [rankings[s.slate_id] for s in slates]
+
+    def warm_up(self) -> None:
+        """Rank the most popular items both ways, so that no request waits for what is made on first use."""
+        items = self.popular[: self.k]
+        slate = Slate(
+            slate_id="warm-up",
+            user_id="",
+            split=Split.TEST,
+            time=self.now,
+            history=items,
+            candidates=items,
+            scores=(0.0,) * len(items),
+            gains=(0,) * len(items),
+        )
+        for think in (False, True):
+            self.rank([slate] if items else [], think=think)
 
     def advised(self, slates: Sequence[Slate]) -> list[Slate]:
         """The slates, those without advice with what the advisor says of them as they stand."""

@@ -83,6 +83,14 @@ def test_slates_of_different_sizes_keep_their_places(think):
     assert [r.order for r in rankings] == [BUNDLE.rank([slate], think=think)[0].order for slate in mixed]
 
 
+def test_warming_up_makes_what_is_made_on_first_use(saved):
+    loaded = Bundle.load(saved)
+    assert "has" not in vars(loaded.neighbours)
+    loaded.warm_up()
+    assert "has" in vars(loaded.neighbours)
+    replace(loaded, popular=()).warm_up()  # a shop without events has nothing popular
+
+
 def test_no_slates_no_rankings():
     assert BUNDLE.rank([], think=True) == []
 
