@@ -36,7 +36,7 @@ LEAST = 1e-3
 """Added to a share before its logarithm is taken."""
 L2 = 1e-3
 """Weight of the squared weights beside the loss, of columns scaled to deviation one."""
-NAMES, WEIGHTS, VECTORS = "advisor.json", "weights", "vectors"
+META, WEIGHTS, VECTORS = "advisor.json", "weights", "vectors"
 FILE = "advisor.safetensors"
 
 
@@ -49,14 +49,17 @@ class Advisor:
     """(G,) of the columns."""
     weights: np.ndarray
     """(G,) float64."""
+    history: int
+    """Newest events that it reads: as many as the longest history of a training slate had."""
 
     def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with their advice: of the logit's scores, less their mean. Slates must have their votes."""
         if not slates:
             return ()
-        names, matrices = features(slates, self.knowledge)
         if not self.names:
             return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
+        shown = [replace(s, history=s.history[-self.history :]) for s in slates]
+        names, matrices = features(shown, self.knowledge)
         advised = [columns(names, m)[1] @ self.weights for m in matrices]
         return tuple(replace(s, advice=tuple(a.tolist())) for s, a in zip(slates, advised, strict=True))
 
@@ -64,12 +67,12 @@ class Advisor:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""
         known = {} if self.knowledge.vectors is None else {VECTORS: self.knowledge.vectors.astype(np.float16)}
         save_file({WEIGHTS: self.weights, **known, **self.knowledge.counts.everyone.tensors()}, folder / FILE)
-        write_json(folder / NAMES, list(self.names))
+        write_json(folder / META, {"names": self.names, "history": self.history})
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, codes: np.ndarray) -> "Advisor":
         """What `save` wrote, for any slates but training slates. Raises UserError when it is not there."""
-        names = read_json(folder / NAMES)
+        meta = read_json(folder / META)
         try:
             tensors = load_file(folder / FILE)
         except (FileNotFoundError, SafetensorError) as error:
@@ -78,8 +81,9 @@ class Advisor:
         counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
         return cls(
             knowledge=Knowledge(corpus=corpus, counts=counts, vectors=vectors, codes=codes),
-            names=tuple(names),
+            names=tuple(meta["names"]),
             weights=tensors[WEIGHTS],
+            history=meta["history"],
         )
 
 
@@ -87,7 +91,7 @@ def fit_advisor(train: Sequence[Slate], knowledge: Knowledge, weights_S: np.ndar
     """The weights under which the logit gives the targets of the training slates most probability. They are 0 where
     there is no training slate. `weights_S`: what each slate counts; left out, all count alike."""
     if not train:
-        return Advisor(knowledge=knowledge, names=(), weights=np.zeros(0))
+        return Advisor(knowledge=knowledge, names=(), weights=np.zeros(0), history=1)
     names, matrices = features(train, knowledge)
     read = [columns(names, matrix) for matrix in matrices]
     x_SKG, real_SK = padded([matrix for _, matrix in read])
@@ -96,7 +100,8 @@ def fit_advisor(train: Sequence[Slate], knowledge: Knowledge, weights_S: np.ndar
     targets = torch.tensor([s.target for s in train])
     counts_S = None if weights_S is None else torch.tensor(weights_S)
     weights_G = fit_logit(torch.tensor(x_SKG / scale_G), torch.tensor(real_SK), targets, L2, counts_S)
-    return Advisor(knowledge=knowledge, names=read[0][0], weights=weights_G.numpy() / scale_G)
+    longest = max(1, *(len(s.history) for s in train))
+    return Advisor(knowledge=knowledge, names=read[0][0], weights=weights_G.numpy() / scale_G, history=longest)
 
 
 def columns(names: Sequence[str], matrix_KF: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:

@@ -73,11 +73,19 @@ def test_advice_follows_the_order_it_is_shown():
     assert first.advice != pytest.approx(second.advice[::-1])
 
 
+def test_a_longer_history_than_any_it_learned_from_is_cut():
+    one, (slate,) = advisor(), asked(1, Split.TEST)
+    assert one.history == 3  # of the shop's slates
+    longer = replace(slate, history=(*shop.slates(9, Split.TRAIN)[8].history, *slate.history))
+    assert one.advise([longer])[0].advice == one.advise([slate])[0].advice
+
+
 def test_saved_and_read_back_it_says_the_same(tmp_path):
     made, test = advisor(), asked(5, Split.TEST)
     made.save(tmp_path)
     again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
     assert advice_of(again.advise(test)).tolist() == advice_of(made.advise(test)).tolist()
+    assert again.history == made.history
     assert again.knowledge.counts.everyone.until == 5  # the shop's training events are at seconds 0 to 5
     (tmp_path / "advisor.safetensors").unlink()
     with pytest.raises(UserError):
