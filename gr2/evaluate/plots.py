@@ -125,7 +125,8 @@ def forest(names: Sequence[str], series: Mapping[str, Sequence[Effect]], xlabel:
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
         if len(series) > 1:
-            axes.legend(fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(series))
+            # right-aligned: beside long names there is room to the left of the axes, and none to the right
+            axes.legend(fontsize=9, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), handletextpad=0.2)
 
     return _image(draw, f"{xlabel}, for {', '.join(names)}", height=1.2 + 0.34 * len(names))
 
