@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from gr2.advice.conditional_logit import fit
 from gr2.advice.counts import Counts, CrossCounts
 from gr2.advice.features import Knowledge, features
 from gr2.artifacts import Corpus
@@ -34,8 +35,8 @@ SHARES = ("together", "near", "after")
 """How the names of co-visitation shares begin; their logarithms are read."""
 LEAST = 1e-3
 """Added to a share before its logarithm is taken."""
-L2 = 1e-3
-"""Weight of the squared weights beside the loss, of columns scaled to deviation one."""
+RIDGE = 2e-3
+"""Penalty on the squared weights a training slate, of columns scaled to deviation one."""
 META, WEIGHTS, VECTORS = "advisor.json", "weights", "vectors"
 FILE = "advisor.safetensors"
 
@@ -54,8 +55,6 @@ class Advisor:
 
     def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with their advice: of the logit's scores, less their mean. Slates must have their votes."""
-        if not slates:
-            return ()
         if not self.names:
             return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
         shown = [replace(s, history=s.history[-self.history :]) for s in slates]
@@ -97,11 +96,10 @@ def fit_advisor(train: Sequence[Slate], knowledge: Knowledge, weights_S: np.ndar
     x_SKG, real_SK = padded([matrix for _, matrix in read])
     scale_G = x_SKG[real_SK].std(0)
     scale_G[scale_G == 0] = 1
-    targets = torch.tensor([s.target for s in train])
-    counts_S = None if weights_S is None else torch.tensor(weights_S)
-    weights_G = fit_logit(torch.tensor(x_SKG / scale_G), torch.tensor(real_SK), targets, L2, counts_S)
+    targets_S = np.array([s.target for s in train])
+    weights_G = fit(x_SKG / scale_G, real_SK, targets_S, RIDGE * len(train), weights_S)
     longest = max(1, *(len(s.history) for s in train))
-    return Advisor(knowledge=knowledge, names=read[0][0], weights=weights_G.numpy() / scale_G, history=longest)
+    return Advisor(knowledge=knowledge, names=read[0][0], weights=weights_G / scale_G, history=longest)
 
 
 def columns(names: Sequence[str], matrix_KF: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
@@ -124,25 +122,6 @@ def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     k = max(len(m) for m in matrices)
     x_SKG = np.stack([np.pad(m, ((0, k - len(m)), (0, 0))) for m in matrices])
     return x_SKG, np.arange(k) < np.array([[len(m)] for m in matrices])
-
-
-def fit_logit(x_SKG: Tensor, real_SK: Tensor, target_S: Tensor, l2: float, counts_S: Tensor | None = None) -> Tensor:
-    """(G,) weights w of a conditional logit: least mean of -log softmax(x w)[target] + l2 |w|^2, by L-BFGS from 0.
-    `counts_S`: what each slate counts in the mean."""
-    weights_G = torch.zeros(x_SKG.shape[-1], dtype=x_SKG.dtype, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights_G], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        scores_SK = (x_SKG @ weights_G).masked_fill(~real_SK, -torch.inf)
-        nats_S = torch.nn.functional.cross_entropy(scores_SK, target_S, reduction="none")
-        mean = nats_S.mean() if counts_S is None else (counts_S * nats_S).sum() / counts_S.sum()
-        value = mean + l2 * weights_G.square().sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return weights_G.detach()
 
 
 def advice_of(slates: Sequence[Slate]) -> Tensor:

@@ -27,12 +27,14 @@ from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
-from gr2.advice.logit import advice_of, fit_advisor, fit_logit
+from gr2.advice.logit import advice_of, fit_advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
+from gr2.distill.listwise import one_pass_scores
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
-from gr2.lm.batches import chunks, epoch_picks
+from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
 from gr2.lm.onepass import hidden_states, read_candidates, read_words
@@ -49,6 +51,8 @@ from gr2.types import Slate, Split
 NAME = "10_direct"
 READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl")
 
+HARDLY = 1e-6
+"""Ridge under which advice that says nothing weighs nothing, and any other what it does without."""
 LEAST_TRUST = 0.01
 """Least weight of the model's own scores where they are weighed against advice."""
 RECENT = 20
@@ -175,14 +179,10 @@ def weight_of_advice(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S:
     """What advice counts beside a unit of the model's own scores where the two best say who is taken: the weights of a
     conditional logit over both. For slates that the model never learned from: it knows the training slates' targets
     from mid-training and would be trusted too much."""
-    alone = replace(checkpoint, advice=0.0)
-    with torch.no_grad():
-        words_SK = torch.cat([scores_at_once(alone, part).cpu() for part in chunks(slates, 64)])
-    x_SK2 = torch.stack([words_SK, advice_of(slates)], -1).double()
-    real_SK = torch.ones(words_SK.shape, dtype=torch.bool)
-    targets_S = torch.tensor([s.target for s in slates])
-    counts_S = None if weights_S is None else torch.tensor(weights_S)
-    words, advice = fit_logit(x_SK2, real_SK, targets_S, 0.0, counts_S).tolist()
+    words_SK = one_pass_scores(replace(checkpoint, advice=0.0), slates, None)
+    x_SK2 = torch.stack([words_SK, advice_of(slates)], -1).double().numpy()
+    targets_S = np.array([s.target for s in slates])
+    words, advice = fit_logit(x_SK2, np.ones(x_SK2.shape[:2], bool), targets_S, HARDLY, weights_S).tolist()
     return max(0.0, advice) / max(words, LEAST_TRUST)
 
 

@@ -1,7 +1,7 @@
 """The evidence teacher: a softmax over the candidates of weighed evidence. (ours)
 
-The weights are a conditional logit (McFadden 1974) fitted to the training slates' targets, cross-fitted over folds of
-users: nobody's slates, in any split, are judged by weights that saw that user.
+The weights are a conditional logit (`advice.conditional_logit`) fitted to the training slates' targets, cross-fitted
+over folds of users: nobody's slates, in any split, are judged by weights that saw that user.
 
 Shapes: S slates, K candidates, F features, T kinds of evidence, H history events.
 """
@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from gr2.advice.conditional_logit import fit
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, weights_of
@@ -22,8 +23,6 @@ from gr2.types import Slate, Split
 
 RIDGE = 10.0
 """Penalty on the squared weights, against a log-likelihood summed over slates."""
-STEPS = 8
-"""Newton steps; the fit has settled after five."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ def opine(
     strengths = np.zeros((*features.shape[:2], len(KINDS)))
     for number in range(folds):
         others, judged = training & (fold != number), fold == number
-        weights = fit(features[others], rows.real[others], targets[others], counts[others])
+        weights = fit(features[others], rows.real[others], targets[others], RIDGE, counts[others])
         strengths[judged] = by_kind(features[judged] * weights)
     return Opinions(slates=tuple(slates), rows=rows, strengths=strengths, links=findings.links)
 
@@ -94,22 +93,6 @@ def centred(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> np.
     level = np.where(mask, features - mean, 0.0)
     deviation = np.sqrt((level[training] ** 2).sum((0, 1)) / real[training].sum())
     return level / np.where(deviation > 1e-9, deviation, 1.0)
-
-
-def fit(features: np.ndarray, real: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """(F,) weights that make the targets likeliest under softmax(features @ weights), by Newton's method. `counts`:
-    (S,) how much each slate counts."""
-    weights = np.zeros(features.shape[2])
-    chosen = counts @ features[np.arange(len(targets)), targets]
-    for _ in range(STEPS):
-        totals = np.where(real, features @ weights, -np.inf)
-        shares = np.exp(totals - totals.max(1, keepdims=True))
-        shares /= shares.sum(1, keepdims=True)
-        means = np.einsum("sk,skf->sf", shares, features)
-        spread = (features * np.sqrt(counts[:, None] * shares)[:, :, None]).reshape(-1, len(weights))
-        curvature = spread.T @ spread - (means.T * counts) @ means + RIDGE * np.eye(len(weights))
-        weights += np.linalg.solve(curvature, chosen - counts @ means - RIDGE * weights)
-    return weights
 
 
 def by_kind(lifts: np.ndarray) -> np.ndarray:

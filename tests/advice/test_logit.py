@@ -6,10 +6,10 @@ from math import log, log1p
 import numpy as np
 import pytest
 import shop
-import torch
 
+from gr2.advice.conditional_logit import fit
 from gr2.advice.features import Knowledge
-from gr2.advice.logit import LEAST, Advisor, advice_of, columns, fit_advisor, fit_logit, padded
+from gr2.advice.logit import LEAST, Advisor, advice_of, columns, fit_advisor, padded
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.rank import rank_in_one_pass
@@ -31,17 +31,17 @@ def advisor() -> Advisor:
 
 def test_weight_by_hand():
     # One column, 1 for the first of two candidates and 0 for the second; 3 of 4 take the first: sigmoid(w) = 3 / 4.
-    x_SKG = torch.tensor([[[1.0], [0.0]]] * 4, dtype=torch.double)
-    real_SK, targets = torch.ones(4, 2, dtype=torch.bool), torch.tensor([0, 0, 0, 1])
-    assert fit_logit(x_SKG, real_SK, targets, l2=0.0).item() == pytest.approx(log(3), abs=1e-5)
-    assert 0 < fit_logit(x_SKG, real_SK, targets, l2=0.1).item() < log(3)
+    x_SKG = np.array([[[1.0], [0.0]]] * 4)
+    real_SK, targets = np.ones((4, 2), bool), np.array([0, 0, 0, 1])
+    assert fit(x_SKG, real_SK, targets, ridge=0.0).item() == pytest.approx(log(3), abs=1e-5)
+    assert 0 < fit(x_SKG, real_SK, targets, ridge=0.8).item() < log(3)
 
 
 def test_padding_takes_no_probability():
     # A third candidate that is not there changes nothing.
-    x_SKG = torch.tensor([[[1.0], [0.0], [9.0]]] * 4, dtype=torch.double)
-    real_SK = torch.tensor([[True, True, False]] * 4)
-    assert fit_logit(x_SKG, real_SK, torch.tensor([0, 0, 0, 1]), l2=0.0).item() == pytest.approx(log(3), abs=1e-5)
+    x_SKG = np.array([[[1.0], [0.0], [9.0]]] * 4)
+    real_SK = np.array([[True, True, False]] * 4)
+    assert fit(x_SKG, real_SK, np.array([0, 0, 0, 1]), ridge=0.0).item() == pytest.approx(log(3), abs=1e-5)
 
 
 def test_columns_by_hand():

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from ranked import sample, slate
 
-from gr2.advice.logit import fit_logit
+from gr2.advice.conditional_logit import fit
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
 from gr2.stages.s12_evaluate import best_on_validation
@@ -41,9 +40,9 @@ def test_the_best_legacy_re_ranker_is_chosen_debiased():
 
 def test_the_logit_weighs_slates_by_hand():
     # One column, 1 for the first candidate: three slates take it, one that counts nine times does not.
-    x_SKG = torch.tensor([[[1.0], [0.0]]] * 4, dtype=torch.double)
-    counts_S, targets_S = torch.tensor([1.0, 1.0, 1.0, 9.0], dtype=torch.double), torch.tensor([0, 0, 0, 1])
-    found = fit_logit(x_SKG, torch.ones(4, 2, dtype=torch.bool), targets_S, 0.0, counts_S)
+    x_SKG = np.array([[[1.0], [0.0]]] * 4)
+    counts_S, targets_S = np.array([1.0, 1.0, 1.0, 9.0]), np.array([0, 0, 0, 1])
+    found = fit(x_SKG, np.ones((4, 2), bool), targets_S, 0.0, counts_S)
     assert found.item() == pytest.approx(-np.log(3), abs=1e-5)
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from cinema import cinema
 
+from gr2.advice.conditional_logit import fit
 from gr2.artifacts import Slates
 from gr2.errors import UserError
 from gr2.teach.evidence import FEATURES, KINDS
-from gr2.teach.teacher import Opinions, by_kind, centred, fit, opine
+from gr2.teach.teacher import RIDGE, Opinions, by_kind, centred, opine
 from gr2.types import Slate, Split
 
 FOLDS, SEED = 3, 0
@@ -33,7 +34,7 @@ def test_fit_finds_the_weights_that_drew_the_targets() -> None:
     true = np.array([1.0, -0.5, 0.0])
     features = rng.normal(size=(4000, 5, 3))
     targets = (features @ true + rng.gumbel(size=(4000, 5))).argmax(1)
-    weights = fit(features, np.ones((4000, 5), dtype=bool), targets, np.ones(4000))
+    weights = fit(features, np.ones((4000, 5), dtype=bool), targets, RIDGE, np.ones(4000))
     np.testing.assert_allclose(weights, true, atol=0.08)
 
 
@@ -41,7 +42,7 @@ def test_fit_on_one_feature_of_two_candidates_is_the_log_odds() -> None:
     """3,000 of 4,000 choose the candidate with the feature: weight log 3, but for the ridge."""
     features = np.tile(np.array([[[1.0], [0.0]]]), (4000, 1, 1))
     targets = np.repeat([0, 1], [3000, 1000])
-    weights = fit(features, np.ones((4000, 2), dtype=bool), targets, np.ones(4000))
+    weights = fit(features, np.ones((4000, 2), dtype=bool), targets, RIDGE, np.ones(4000))
     assert weights[0] == pytest.approx(np.log(3), abs=0.02)
 
 
@@ -49,7 +50,7 @@ def test_slates_count_what_they_are_said_to() -> None:
     """1,000 that count nine times choose the other candidate: weight log (3,000 / 9,000)."""
     features = np.tile(np.array([[[1.0], [0.0]]]), (4000, 1, 1))
     targets, counts = np.repeat([0, 1], [3000, 1000]), np.repeat([1.0, 9.0], [3000, 1000])
-    weights = fit(features, np.ones((4000, 2), dtype=bool), targets, counts)
+    weights = fit(features, np.ones((4000, 2), dtype=bool), targets, RIDGE, counts)
     assert weights[0] == pytest.approx(-np.log(3), abs=0.02)
 
 
@@ -57,7 +58,7 @@ def test_fit_does_not_see_padding() -> None:
     features = np.tile(np.array([[[1.0], [0.0], [9.0]]]), (4000, 1, 1))
     real = np.tile(np.array([True, True, False]), (4000, 1))
     targets = np.repeat([0, 1], [3000, 1000])
-    assert fit(features, real, targets, np.ones(len(targets)))[0] == pytest.approx(np.log(3), abs=0.02)
+    assert fit(features, real, targets, RIDGE, np.ones(len(targets)))[0] == pytest.approx(np.log(3), abs=0.02)
 
 
 def test_centred_by_hand() -> None:
