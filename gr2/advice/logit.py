@@ -72,6 +72,8 @@ class Advisor:
     def load(cls, folder: Path, corpus: Corpus, codes: np.ndarray) -> "Advisor":
         """What `save` wrote, for any slates but training slates. Raises UserError when it is not there."""
         meta = read_json(folder / META)
+        if not isinstance(meta, dict):
+            raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
         try:
             tensors = load_file(folder / FILE)
         except (FileNotFoundError, SafetensorError) as error:

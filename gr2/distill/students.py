@@ -11,6 +11,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import load_file as of_texts
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -50,6 +52,11 @@ class Run:
     @cached_property
     def ids(self) -> SemanticIds:
         return SemanticIds.load(self.run / "02_sids")
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Of the items' texts."""
+        return of_texts(self.run / "02_sids" / "vectors.safetensors")["text"]
 
     @cached_property
     def slates(self) -> Slates:
@@ -129,13 +136,15 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
         f"{name}-midtrained",
         config.model_dump(),
         corpus_ids,
-        lambda work: s03_midtrain.midtrain(run.corpus, run.ids, config, run.seed, work),
+        lambda work: s03_midtrain.midtrain(run.corpus, run.ids, config, run.seed, work, run.vectors),
     )
     return run.make(
         name,
         SMALL.model_dump(),
         [middle, run.run / "10_direct"],
-        lambda work: distilled(run, replace(run.checkpoint(middle), advice=run.direct.advice), SMALL, work),
+        lambda work: distilled(
+            run, replace(run.checkpoint(middle), advice=run.direct.advice, items=run.direct.items), SMALL, work
+        ),
     )
 
 

@@ -52,6 +52,11 @@ class Examination:
         return cls(propensities=np.array(raw["propensities"]) if known else None, source=raw["source"])
 
 
+def chances(examination: Examination | None) -> np.ndarray | None:
+    """(K,) that each place is looked at; None where slates were not logged, or these chances cannot be known."""
+    return None if examination is None else examination.propensities
+
+
 @dataclass(frozen=True, kw_only=True)
 class Swaps:
     """Clicks on pairs shown at two places, as if each pair had been shown equally often at both.
@@ -196,17 +201,17 @@ def mean_metrics(
     slates: Sequence[Slate], rankings: Sequence[Ranking], examination: Examination | None
 ) -> dict[str, float]:
     """Metric name -> mean: what rankers are chosen by. Clicks are weighted where the chances of places are known."""
-    if examination is None or examination.propensities is None:
+    theta_K = chances(examination)
+    if theta_K is None:
         return {name: float(values_n.mean()) for name, values_n in per_slate(slates, rankings).items()}
-    weighted = ipw_per_slate(slates, rankings, examination.propensities)
+    weighted = ipw_per_slate(slates, rankings, theta_K)
     return {name.removeprefix(IPW): float(values_n.mean()) for name, values_n in weighted.items()}
 
 
 def weights_of(slates: Sequence[Slate], examination: Examination | None) -> np.ndarray | None:
     """(n,) `slate_weights` where the chances of places are known, else None."""
-    if examination is None or examination.propensities is None or not slates:
-        return None
-    return slate_weights(slates, examination.propensities)
+    theta_K = chances(examination)
+    return None if theta_K is None or not slates else slate_weights(slates, theta_K)
 
 
 def _ratio(parts_n: np.ndarray, weights_n: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from gr2.evaluate import probes
 from gr2.evaluate.answers import counts
 from gr2.evaluate.headline import DEBIASED, GR2
 from gr2.evaluate.metrics import check, per_slate
-from gr2.evaluate.propensity import IPW, Examination, ipw_per_slate
+from gr2.evaluate.propensity import IPW, Examination, chances, ipw_per_slate
 from gr2.evaluate.significance import Draws, certain_share, holm, interval, mcnemar, paired_p
 from gr2.evaluate.slices import HeldOut, slices
 from gr2.types import Ranking, Slate
@@ -58,8 +58,9 @@ def evaluate(
     draws = {"given_target": Draws.of(users, seed), "end_to_end": Draws.of(users + missed, seed)}
     misses: dict[str, list[str]] = {"given_target": [], "end_to_end": missed}
     tables = {p: corrected([compared(values, users, misses[p], best_legacy, draws[p])])[0] for p in draws}
-    if examination and examination.propensities is not None:
-        tables[DEBIASED] = _debiased(ranked, rankings, best_legacy, draws["given_target"], examination.propensities)
+    theta_K = chances(examination)
+    if theta_K is not None:
+        tables[DEBIASED] = _debiased(ranked, rankings, best_legacy, draws["given_target"], theta_K)
     sliced = {n: v for n, v in values.items() if n in (INCOMING, best_legacy) or n.startswith(GR2)}
     return Scores(
         n_slates=len(ranked),

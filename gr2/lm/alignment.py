@@ -11,7 +11,7 @@ Row by row one task is drawn. A row is a list of tokens and a mask that says whe
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Row:
     tokens: list[int]
     counts: list[bool]
     """Where the loss counts; same length as `tokens`."""
+    begins: dict[int, int] = field(default_factory=dict)
+    """Place of a token -> the item whose id begins there, in a history of ids alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,30 @@ class AlignmentTasks:
             tokens += [self.marks.history, *(t for i in items for t in self.spelled[i])]
             room -= len(items)
         return Row(tokens=tokens, counts=[t != self.marks.history for t in tokens])
+
+    def histories(self, rng: np.random.Generator, events: int) -> list[list[Row]]:
+        """All training events once, in batches of about so many, at least as many as a window; as many batches each
+        time. The windows of a batch are of like length, so that hardly any of it is padding, and none sees another."""
+        windows = []
+        for sequence in self.sequences:
+            first = 0 if len(sequence) <= self.history else int(rng.integers(1, self.history + 1))
+            windows += np.split(sequence, range(first, len(sequence), self.history)) if first else [sequence]
+        windows = sorted([windows[i] for i in rng.permutation(len(windows))], key=len)
+        ends = np.cumsum([len(w) for w in windows])
+        n_batches = max(1, ends[-1] // events)
+        cuts = np.searchsorted(ends, ends[-1] * np.arange(1, n_batches) / n_batches, side="right")
+        bounds = [0, *cuts.tolist(), len(windows)]
+        return [
+            [self._history(w.tolist()) for w in windows[bounds[b] : bounds[b + 1]]] for b in rng.permutation(n_batches)
+        ]
+
+    def _history(self, items: Sequence[int]) -> Row:
+        size = len(self.spelled[0])
+        return Row(
+            tokens=[self.marks.history, *(t for i in items for t in self.spelled[i])],
+            counts=[False] + [True] * (size * len(items)),
+            begins={1 + size * at: item for at, item in enumerate(items)},
+        )
 
     def slate(self, rng: np.random.Generator) -> Row:
         *history, target = self._window(rng, self.history + 1)

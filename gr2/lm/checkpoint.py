@@ -8,8 +8,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gr2.artifacts import Corpus, SemanticIds, check_same_catalogue
 from gr2.errors import UserError
+from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
-from gr2.prompt.render import Renderer, load_template
+from gr2.prompt.render import THINK, Renderer, load_template
 from gr2.record import read_json, write_json
 
 META = "gr2.json"
@@ -26,13 +27,15 @@ class Checkpoint:
     sids_digest: str
     advice: float = 0.0
     """Weight of the slates' advice beside the log-probability of an id; not 0 from s10_direct on."""
+    items: float = 0.0
+    """Weight of the item head's scores beside them, likewise."""
 
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)
 
     def save(self, folder: Path) -> None:
         """Weights as safetensors, the tokenizer, and gr2.json with what they were trained for."""
-        self.model.save_pretrained(folder)
+        item_head.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
         write_json(
             folder / META,
@@ -43,6 +46,7 @@ class Checkpoint:
                 "markers": self.renderer.markers,
                 "history": self.renderer.history,
                 "advice": self.advice,
+                "items": self.items,
             },
         )
 
@@ -59,8 +63,9 @@ class Checkpoint:
         if template.digest != meta["template_digest"]:
             raise UserError(f"{folder}: template {template.name} has changed since it was trained; train it again")
         tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
         checkpoint = assemble(
-            AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval(),
+            model,
             tokenizer,
             corpus,
             ids,
@@ -68,7 +73,9 @@ class Checkpoint:
             markers=meta["markers"],
             history=meta["history"],
         )
-        return replace(checkpoint, advice=meta["advice"])
+        think: Any = tokenizer.convert_tokens_to_ids(THINK)
+        item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
+        return replace(checkpoint, advice=meta["advice"], items=meta.get("items", 0.0))
 
 
 def assemble(

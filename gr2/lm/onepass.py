@@ -78,11 +78,6 @@ def tree_batch(
     )
 
 
-def candidate_logprobs(model: Any, batch: TreeBatch) -> Tensor:
-    """(B, K) log-probability of each candidate's spelled id as the next tokens after the text's stem."""
-    return read_candidates(model, hidden_states(model, batch), batch)
-
-
 def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
     """(B, T, D) of the one forward pass."""
     device = model.device
@@ -95,7 +90,7 @@ def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
 
 
 def read_candidates(model: Any, hidden_BTD: Tensor, batch: TreeBatch) -> Tensor:
-    """(B, K) see `candidate_logprobs`."""
+    """(B, K) log-probability of each candidate's spelled id as the next tokens after the text's stem."""
     spelled, stem = batch.spelled.to(hidden_BTD.device), batch.stem.to(hidden_BTD.device)
     b, k, s = spelled.shape
     at_stem = hidden_BTD[torch.arange(b, device=stem.device), stem]

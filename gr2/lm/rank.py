@@ -1,7 +1,8 @@
 """From slates to rankings: by thinking first, at once, or by writing everything out.
 
 Thinking and at once, the ranking is read from one forward pass over the candidates' ids, where the thought has given
-its reasons or behind the prompt, and from the advice beside it. It is always a permutation.
+its reasons or behind the prompt, from the item head where the history ends, and from the advice beside them. It is
+always a permutation.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from gr2.advice.logit import advice_of
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, complete, prompt_tokens, reason
-from gr2.lm.onepass import TreeBatch, candidate_logprobs, tree_batch
+from gr2.lm.item_head import head_of
+from gr2.lm.onepass import TreeBatch, hidden_states, read_candidates, tree_batch
 from gr2.progress import track
 from gr2.prompt.parse import parse
+from gr2.prompt.render import CANDIDATES
 from gr2.teach.rationale import ARROW
 from gr2.types import AnswerStatus, Ranking, Slate
 
@@ -82,18 +85,40 @@ def orders_behind(
 
 
 def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
-    """(B, K) log-probability of each candidate's id behind its text, and the advice. All slates have one K."""
-    return with_advice(checkpoint, candidate_logprobs(checkpoint.model, slate_tree(checkpoint, texts, slates)), slates)
-
-
-def with_advice(checkpoint: Checkpoint, logp_BK: Tensor, slates: Sequence[Slate]) -> Tensor:
-    """(B, K) log-probabilities, and what the slates' advice adds to them."""
-    return logp_BK + checkpoint.advice * advice_of(slates).to(logp_BK.device)
+    """(B, K) the sum of the voices, weighted. All slates have one K."""
+    words_BK, advice_BK, by_item_BK = voices(checkpoint, texts, slates).unbind(-1)
+    return words_BK + checkpoint.advice * advice_BK + checkpoint.items * by_item_BK
 
 
 def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
     """(B, K) `scores` behind prompts that want the answer at once."""
     return scores(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
+
+
+def voices_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
+    """(B, K, 3) `voices` behind such prompts."""
+    return voices(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
+
+
+def voices(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
+    """(B, K, 3) all that speaks for a candidate: the log-probability of its id behind the text, the advice, and what
+    the item head says of it where the history ends (0 where there is none). All slates have one K."""
+    tree = slate_tree(checkpoint, texts, slates)
+    hidden_BTD = hidden_states(checkpoint.model, tree)
+    words_BK = read_candidates(checkpoint.model, hidden_BTD, tree)
+    by_item_BK = torch.zeros_like(words_BK)
+    head = head_of(checkpoint.model)
+    if head is not None:
+        listed = checkpoint.tokenizer.convert_tokens_to_ids(CANDIDATES)
+        ends = [tree.text_length - len(text) + text.index(listed) - 1 for text in texts]
+        rows_BK = torch.tensor([[checkpoint.id_tokens.row[i] for i in s.candidates] for s in slates])
+        by_item_BK = head.scores(hidden_BTD[torch.arange(len(ends)), ends], rows_BK.to(hidden_BTD.device))
+    return torch.stack([words_BK, advice_of(slates).to(words_BK.device), by_item_BK], -1)
+
+
+def with_advice(checkpoint: Checkpoint, logp_BK: Tensor, slates: Sequence[Slate]) -> Tensor:
+    """(B, K) log-probabilities, and what the slates' advice adds to them."""
+    return logp_BK + checkpoint.advice * advice_of(slates).to(logp_BK.device)
 
 
 def slate_tree(

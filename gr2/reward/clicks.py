@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gr2.errors import UserError
-from gr2.evaluate.propensity import Examination, slate_weights, weighted_gains
+from gr2.evaluate.propensity import Examination, chances, slate_weights, weighted_gains
 from gr2.types import Slate
 
 Worth = Callable[[Sequence[Slate]], tuple[Tensor, Tensor]]
@@ -29,10 +29,10 @@ def debiased(slates: Sequence[Slate], examination: Examination | None, clip: flo
 
     `slates` holds all that will be asked for, as they were shown. Raises UserError where the chances are not known.
     """
-    if examination is None or examination.propensities is None:
+    theta_K = chances(examination)
+    if theta_K is None:
         why = examination.source if examination else "the slates were not logged"
         raise UserError(f"[direct] click_clip: no chances of places to weigh clicks by ({why}); leave click_clip out")
-    theta_K = examination.propensities
     weight_of = dict(zip((s.slate_id for s in slates), slate_weights(slates, theta_K, clip).tolist(), strict=True))
 
     def worth(batch: Sequence[Slate]) -> tuple[Tensor, Tensor]:

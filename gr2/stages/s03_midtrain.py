@@ -9,25 +9,29 @@ Reads: 01_corpus, 02_sids. Writes: a checkpoint, metrics.jsonl. Source: P1 §2.4
 """
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from gr2.artifacts import Corpus, SemanticIds
 from gr2.lm.alignment import AlignmentTasks, Mix, Row, sentence
 from gr2.lm.batches import chunks, pad_right
 from gr2.lm.checkpoint import Checkpoint, assemble
-from gr2.lm.loss import weighted_next_token
+from gr2.lm.item_head import attach, head_of, start_from_noise, start_from_texts
+from gr2.lm.loss import weighted_nats, weighted_next_token
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.pretrain import start_from_base
 from gr2.lm.pretrained import learn_tokens, load_pretrained
 from gr2.lm.train import FitConfig, fit
 from gr2.lm.vocabulary import grow
-from gr2.prompt.render import HISTORY, MAX_LABELS
+from gr2.prompt.render import HISTORY, MAX_LABELS, THINK
 from gr2.record import StageFolder, stage_folder
 from gr2.teach.rationale import lexicon, phrases
 from gr2.types import Split
@@ -61,20 +65,35 @@ class Config(BaseModel):
     """Newest events shown in a prompt, and window of the alignment tasks (ours)."""
     k: int = Field(default=10, ge=2, le=MAX_LABELS)
     """Candidates of a made-up slate (P1: 10)."""
+    histories: int | None = Field(default=None, ge=1)
+    """Training events a step that are learned as histories of ids alone beside the rows of the mix, and give every item
+    a vector beside its codes (`lm.item_head`). Left out: none (ours)."""
     mix: Mix = Mix()
     """Shares of the alignment tasks."""
     fit: FitConfig
     """Training."""
 
     @model_validator(mode="after")
-    def one_start(self) -> "Config":
+    def consistent(self) -> "Config":
         if self.pretrained and self.base:
             raise ValueError("pretrained and base are two starts; set base = false, or leave pretrained out")
+        if self.histories and self.histories < self.history:
+            raise ValueError(
+                f"histories: {self.histories} events a step are less than a window, history = {self.history}"
+            )
         return self
 
 
-def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: StageFolder) -> Checkpoint:
-    """Train the model from its start; progress, checkpoints and metrics go to `work`."""
+def midtrain(
+    corpus: Corpus,
+    ids: SemanticIds,
+    config: Config,
+    seed: int,
+    work: StageFolder,
+    vectors_NT: np.ndarray | None = None,
+) -> Checkpoint:
+    """Train the model from its start; progress, checkpoints and metrics go to `work`. `vectors_NT`: of the items'
+    texts, in the order of the catalogue; an item head starts from them, or from noise without them."""
     model, tokenizer = start(corpus, ids, config, seed)
     checkpoint = assemble(
         model,
@@ -87,14 +106,30 @@ def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: 
     )
     tasks = AlignmentTasks(corpus, checkpoint.id_tokens, tokenizer, config.mix, history=config.history, k=config.k)
 
-    def batch_of(step: int) -> list[Row]:
-        rng = np.random.default_rng((seed, step))
-        return [tasks.row(rng) for _ in range(config.fit.batch_size)]
+    if config.histories:
+        width = model.config.hidden_size
+        if vectors_NT is None:
+            head = start_from_noise(len(ids.item_ids), width, seed)
+        else:
+            in_order = [corpus.row[item_id] for item_id in ids.item_ids]
+            head = start_from_texts(torch.tensor(vectors_NT[in_order]), width)
+        attach(model, head, checkpoint.id_tokens.spelled, tokenizer.convert_tokens_to_ids(THINK))
 
-    def loss_of(rows: list[Row]) -> Tensor:
-        tokens = pad_right([row.tokens for row in rows], tokenizer.pad_token_id)
-        weights = pad_right([row.counts for row in rows], 0, torch.float32)
-        return weighted_next_token(model, tokens, weights)
+    @lru_cache(maxsize=1)
+    def all_histories(epoch: int) -> list[list[Row]]:
+        return tasks.histories(np.random.default_rng((seed, epoch)), config.histories) if config.histories else [[]]
+
+    n_histories = len(all_histories(0))
+
+    def batch_of(step: int) -> tuple[list[Row], list[Row]]:
+        rng = np.random.default_rng((seed, step))
+        epoch, place = divmod(step, n_histories)
+        return all_histories(epoch)[place], [tasks.row(rng) for _ in range(config.fit.batch_size)]
+
+    def loss_of(batch: tuple[list[Row], list[Row]]) -> Tensor:
+        histories, mixed = batch
+        words = weighted_next_token(model, *padded(mixed, tokenizer.pad_token_id))
+        return words + words_and_items(model, histories, tokenizer.pad_token_id) if histories else words
 
     fit(
         model,
@@ -104,9 +139,26 @@ def midtrain(corpus: Corpus, ids: SemanticIds, config: Config, seed: int, work: 
         work,
         phase="midtrain",
         seed=seed,
-        evaluate=lambda: {"nats_per_item": nats_per_item(checkpoint, corpus)},
+        evaluate=lambda: evaluate(checkpoint, corpus),
     )
     return checkpoint
+
+
+def padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor]:
+    """(B, T) tokens, and how much predicting each counts."""
+    return pad_right([row.tokens for row in rows], pad), pad_right([row.counts for row in rows], 0, torch.float32)
+
+
+def words_and_items(model: Any, histories: Sequence[Row], pad: int) -> Tensor:
+    """Next-token loss in nats a token, and the item head's in nats an item, from one forward pass."""
+    tokens_BT, weights_BT = padded(histories, pad)
+    hidden_BTD = model.model(input_ids=tokens_BT[:, :-1].to(model.device)).last_hidden_state
+    tokens_BT, weights_BT = tokens_BT.to(hidden_BTD.device), weights_BT.to(hidden_BTD.device)
+    words = weighted_nats(model.lm_head(hidden_BTD), tokens_BT[:, 1:], weights_BT[:, 1:])
+    places = torch.tensor([(b, at - 1, item) for b, row in enumerate(histories) for at, item in row.begins.items()])
+    head = head_of(model)
+    assert head
+    return words + head.nats(hidden_BTD[places[:, 0], places[:, 1]], places[:, 2].to(hidden_BTD.device))
 
 
 def start(corpus: Corpus, ids: SemanticIds, config: Config, seed: int) -> tuple[Any, Any]:
@@ -125,20 +177,17 @@ def start(corpus: Corpus, ids: SemanticIds, config: Config, seed: int) -> tuple[
     return model, tokenizer
 
 
+def evaluate(checkpoint: Checkpoint, corpus: Corpus) -> dict[str, float]:
+    """What is watched."""
+    by_head = nats_by_head(checkpoint, corpus)
+    return {"nats_per_item": nats_per_item(checkpoint, corpus)} | ({} if by_head is None else {"nats_by_head": by_head})
+
+
 @torch.inference_mode()
 def nats_per_item(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64) -> float:
     """Mean over validation events of -log P(id of the event | history before it), in nats."""
-    ids, history = checkpoint.id_tokens, checkpoint.renderer.history
-    start = checkpoint.tokenizer.convert_tokens_to_ids(HISTORY)
-    rows: list[list[int]] = []
-    targets: list[int] = []
-    for timeline in corpus.timelines[:: math.ceil(len(corpus.timelines) / VALID_USERS)]:
-        n_valid = timeline.splits.count(Split.VALID)
-        known = [i for i, s in zip(timeline.item_ids, timeline.splits, strict=True) if s is not Split.TEST]
-        if n_valid:
-            rows.append([start, *ids.of(known[-history - n_valid :]).flatten().tolist()])
-            targets.append(n_valid)
-    size = ids.spelled.shape[1]
+    rows, targets = validation_rows(checkpoint, corpus)
+    size = checkpoint.id_tokens.spelled.shape[1]
     total = 0.0
     for part, counts in zip(chunks(rows, batch_size), chunks(targets, batch_size), strict=True):
         tokens = pad_right(part, checkpoint.tokenizer.pad_token_id)
@@ -150,12 +199,49 @@ def nats_per_item(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64) 
     return total / sum(targets)
 
 
+@torch.inference_mode()
+def nats_by_head(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64) -> float | None:
+    """The same by the item head; None where there is none."""
+    head, size = head_of(checkpoint.model), checkpoint.id_tokens.spelled.shape[1]
+    if head is None:
+        return None
+    item_of = {tuple(spelled): item for item, spelled in enumerate(checkpoint.id_tokens.spelled.tolist())}
+    rows, targets = validation_rows(checkpoint, corpus)
+    total = 0.0
+    for part, counts in zip(chunks(rows, batch_size), chunks(targets, batch_size), strict=True):
+        hidden_BTD = checkpoint.model.model(
+            input_ids=pad_right(part, checkpoint.tokenizer.pad_token_id)
+        ).last_hidden_state
+        ends = [(b, len(row), n) for b, (row, n) in enumerate(zip(part, counts, strict=True))]
+        places = [(b, length - (n - at) * size) for b, length, n in ends for at in range(n)]
+        items = torch.tensor([item_of[tuple(part[b][at : at + size])] for b, at in places])
+        before = torch.tensor(places) - torch.tensor([0, 1])
+        total += float(head.nats(hidden_BTD[before[:, 0], before[:, 1]], items)) * len(items)
+    return total / sum(targets)
+
+
+def validation_rows(checkpoint: Checkpoint, corpus: Corpus) -> tuple[list[list[int]], list[int]]:
+    """Tokens of histories that end in validation events, and how many of these there are in each."""
+    ids, history = checkpoint.id_tokens, checkpoint.renderer.history
+    start = checkpoint.tokenizer.convert_tokens_to_ids(HISTORY)
+    rows: list[list[int]] = []
+    targets: list[int] = []
+    for timeline in corpus.timelines[:: math.ceil(len(corpus.timelines) / VALID_USERS)]:
+        n_valid = timeline.splits.count(Split.VALID)
+        known = [i for i, s in zip(timeline.item_ids, timeline.splits, strict=True) if s is not Split.TEST]
+        if n_valid:
+            rows.append([start, *ids.of(known[-history - n_valid :]).flatten().tolist()])
+            targets.append(n_valid)
+    return rows, targets
+
+
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
+    vectors = load_file(run / READS[1] / "vectors.safetensors")["text"]
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        checkpoint = midtrain(corpus, ids, config, seed, work)
+        checkpoint = midtrain(corpus, ids, config, seed, work, vectors)
         checkpoint.save(work.path)
         work.counts["parameters"] = checkpoint.model.num_parameters()
         work.counts["vocabulary"] = len(checkpoint.tokenizer)
-        work.counts["nats_per_item"] = nats_per_item(checkpoint, corpus)
+        work.counts |= evaluate(checkpoint, corpus)

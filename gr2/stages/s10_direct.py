@@ -29,16 +29,15 @@ from torch.nn.functional import kl_div
 
 from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
-from gr2.advice.logit import advice_of, fit_advisor
+from gr2.advice.logit import fit_advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
-from gr2.distill.listwise import one_pass_scores
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
-from gr2.lm.batches import epoch_picks
+from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
 from gr2.lm.onepass import hidden_states, read_candidates, read_words
-from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, scores_at_once, slate_tree, with_advice
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, scores_at_once, slate_tree, voices_at_once, with_advice
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
@@ -175,15 +174,16 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
     return kl_div(scores_BK.log_softmax(-1), opinions_BK, reduction="batchmean")
 
 
-def weight_of_advice(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> float:
-    """What advice counts beside a unit of the model's own scores where the two best say who is taken: the weights of a
-    conditional logit over both. For slates that the model never learned from: it knows the training slates' targets
-    from mid-training and would be trusted too much."""
-    words_SK = one_pass_scores(replace(checkpoint, advice=0.0), slates, None)
-    x_SK2 = torch.stack([words_SK, advice_of(slates)], -1).double().numpy()
+def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> Checkpoint:
+    """The checkpoint with what advice and item head count beside its words where they together best say who is taken:
+    the weights of a conditional logit over the three. For slates that the model never learned from: it knows the
+    training slates' targets from mid-training and would be trusted too much."""
+    with torch.inference_mode():
+        x_SK3 = torch.cat([voices_at_once(checkpoint, part).cpu() for part in chunks(slates, 64)]).double().numpy()
     targets_S = np.array([s.target for s in slates])
-    words, advice = fit_logit(x_SK2, np.ones(x_SK2.shape[:2], bool), targets_S, HARDLY, weights_S).tolist()
-    return max(0.0, advice) / max(words, LEAST_TRUST)
+    words, advice, items = fit_logit(x_SK3, np.ones(x_SK3.shape[:2], bool), targets_S, HARDLY, weights_S).tolist()
+    unit = max(words, LEAST_TRUST)
+    return replace(checkpoint, advice=max(0.0, advice) / unit, items=max(0.0, items) / unit)
 
 
 def main(run: Path, config: Config, seed: int) -> None:
@@ -202,8 +202,8 @@ def main(run: Path, config: Config, seed: int) -> None:
         checkpoint = replace(rewarded, advice=config.advice)
         direct(checkpoint, advised, opinions, config, seed, work, worth)
         if config.advice and valid:
-            checkpoint = replace(checkpoint, advice=weight_of_advice(checkpoint, valid, weights_of(valid, examined)))
-        work.counts["advice"] = round(checkpoint.advice, 4)
+            checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
+        work.counts |= {"advice": round(checkpoint.advice, 4), "items": round(checkpoint.items, 4)}
         checkpoint.save(work.path)
         advisor.save(work.path)
         advised.save(work.path)

@@ -13,6 +13,7 @@ from gr2.advice.logit import LEAST, Advisor, advice_of, columns, fit_advisor, pa
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.rank import rank_in_one_pass
+from gr2.record import write_json
 from gr2.retrieve.neighbours import remember, with_votes
 from gr2.types import Split
 
@@ -89,6 +90,9 @@ def test_saved_and_read_back_it_says_the_same(tmp_path):
     assert again.knowledge.counts.everyone.until == 5  # the shop's training events are at seconds 0 to 5
     (tmp_path / "advisor.safetensors").unlink()
     with pytest.raises(UserError):
+        Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
+    write_json(tmp_path / "advisor.json", ["rank"])  # as gr2 wrote it at first
+    with pytest.raises(UserError, match="older gr2"):
         Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
 
 

@@ -190,3 +190,35 @@ def test_the_mix_decides_the_task(task):
 def test_a_mix_that_does_not_sum_to_one_raises():
     with pytest.raises(ValueError, match=r"the mix sums to 1\.100, not 1"):
         tasks(mix=Mix(preference=0.55))
+
+
+@given(generators, st.integers(SHOWN, 40))
+@settings(max_examples=20, deadline=None)
+def test_an_epoch_of_histories_has_every_training_event_once(rng, events):
+    batches = ALL.histories(rng, events)
+    assert len(batches) == len(ALL.histories(np.random.default_rng(0), events)) == max(1, 12 * N_TRAIN // events)
+    rows = [row for batch in batches for row in batch]
+    windows = []
+    for row in rows:
+        control, *items = read(row.tokens)
+        assert control == HISTORY
+        assert 0 < len(items) <= SHOWN
+        assert counted(row) == items
+        order = list(ITEMS)
+        assert {at: order[item] for at, item in row.begins.items()} == {1 + 2 * at: i for at, i in enumerate(items)}
+        windows.append(items)
+    told = sorted(i for window in windows for i in window)
+    assert told == sorted(i for walk in WALKS.values() for i in walk[:N_TRAIN])
+    assert all(
+        any(window == walk[a : a + len(window)] for walk in WALKS.values() for a in range(N_TRAIN))
+        for window in windows
+    )
+    for batch in batches:
+        lengths = [len(row.tokens) for row in batch]
+        assert max(lengths) - min(lengths) <= 2 * (SHOWN - 1)
+
+
+def test_a_batch_of_histories_holds_about_as_many_events_as_asked_for():
+    sizes = [sum(len(row.begins) for row in batch) for batch in ALL.histories(np.random.default_rng(1), 24)]
+    assert sum(sizes) == 96
+    assert all(24 - SHOWN < size < 24 + SHOWN for size in sizes)

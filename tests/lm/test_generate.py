@@ -5,7 +5,7 @@ import shop
 import torch
 
 from gr2.lm.generate import AnswerConstraint, Budget, complete, prompt_tokens, reason
-from gr2.lm.onepass import candidate_logprobs
+from gr2.lm.onepass import hidden_states, read_candidates
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, slate_tree
 from gr2.prompt.parse import parse
 from gr2.teach.rationale import ARROW
@@ -71,7 +71,8 @@ def test_a_thinking_ranking_is_that_of_the_ids_behind_the_reasons():
     budget = Budget(thought=4, batch_size=2)
     rows, texts = reason(checkpoint, slates, budget=budget, label="x")
     with torch.inference_mode():
-        scores = candidate_logprobs(checkpoint.model, slate_tree(checkpoint, rows, slates))
+        tree = slate_tree(checkpoint, rows, slates)
+        scores = read_candidates(checkpoint.model, hidden_states(checkpoint.model, tree), tree)
     for ranking, row, text in zip(
         rank_by_thinking(checkpoint, slates, budget=budget, label="x"), scores.tolist(), texts, strict=True
     ):

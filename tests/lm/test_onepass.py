@@ -9,7 +9,7 @@ from gr2.lm.checkpoint import assemble
 from gr2.lm.generate import prompt_tokens
 from gr2.lm.loss import weighted_next_token
 from gr2.lm.nano import new_model, train_tokenizer
-from gr2.lm.onepass import candidate_logprobs, hidden_states, read_candidates, read_words, tree_batch
+from gr2.lm.onepass import hidden_states, read_candidates, read_words, tree_batch
 from gr2.lm.rank import rank_in_one_pass, scores_at_once, slate_tree
 from gr2.lm.vocabulary import grow
 from gr2.types import Split
@@ -48,7 +48,9 @@ def test_ids_of_one_token_need_no_branches():
     batch = tree_batch([[5, 6], [7]], torch.tensor([[[8], [9]], [[10], [11]]]), pad=0)
     assert batch.input_ids.tolist() == [[5, 6], [0, 7]]
     logp = checkpoint.model(input_ids=torch.tensor([[5, 6]])).logits[0, -1].log_softmax(-1)
-    assert candidate_logprobs(checkpoint.model, batch)[0].tolist() == pytest.approx(logp[[8, 9]].tolist(), abs=1e-4)
+    assert read_candidates(checkpoint.model, hidden_states(checkpoint.model, batch), batch)[
+        0
+    ].tolist() == pytest.approx(logp[[8, 9]].tolist(), abs=1e-4)
 
 
 def test_rankings_follow_the_scores():
@@ -70,7 +72,7 @@ def test_one_pass_serves_the_words_and_the_choice_in_their_middle():
     tree = slate_tree(checkpoint, texts, slates, [len(p) + 1 for p in prompts])
     hidden = hidden_states(checkpoint.model, tree)
     middle = slate_tree(checkpoint, [[*p, 7] for p in prompts], slates)
-    alone = candidate_logprobs(checkpoint.model, middle)
+    alone = read_candidates(checkpoint.model, hidden_states(checkpoint.model, middle), middle)
     assert torch.allclose(read_candidates(checkpoint.model, hidden, tree), alone, atol=1e-4)
     pad = checkpoint.tokenizer.pad_token_id
     plain = weighted_next_token(checkpoint.model, pad_right(texts, pad), pad_right(weights, 0, torch.float32))

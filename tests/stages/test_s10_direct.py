@@ -14,7 +14,7 @@ from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_thinking, rank_in_one_pass
 from gr2.lm.train import FitConfig
 from gr2.record import StageFolder
-from gr2.stages.s10_direct import Config, direct, distance, weight_of_advice
+from gr2.stages.s10_direct import Config, direct, distance, weigh
 from gr2.types import Split
 
 
@@ -53,7 +53,7 @@ def test_advice_counts_as_much_as_it_is_worth():
     hints = [s.target if rng.random() < 0.75 else int(rng.integers(shop.K)) for s in slates]
     good = [replace(s, advice=tuple(float(c == h) for c in range(shop.K))) for s, h in zip(slates, hints, strict=True)]
     bad = [replace(s, advice=tuple(rng.normal(size=shop.K).tolist())) for s in slates]
-    weights = weight_of_advice(checkpoint, good), weight_of_advice(checkpoint, bad)
+    weights = weigh(checkpoint, good).advice, weigh(checkpoint, bad).advice
     assert weights[0] > 5 * weights[1] >= 0
     served = per_slate(good, rank_in_one_pass(replace(checkpoint, advice=weights[0]), good, batch_size=64, label=None))
     assert served["R@1"].mean() > 0.7
@@ -61,4 +61,5 @@ def test_advice_counts_as_much_as_it_is_worth():
 
 def test_silent_advice_weighs_nothing():
     slates = [replace(s, advice=(0.0,) * shop.K) for s in shop.slates(20, Split.VALID)]
-    assert weight_of_advice(shop.checkpoint(), slates) == 0
+    weighed = weigh(shop.checkpoint(), slates)
+    assert weighed.advice == weighed.items == 0

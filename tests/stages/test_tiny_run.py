@@ -56,6 +56,7 @@ base = false
 history = 8
 k = 4
 nano = { width = 32, layers = 2, head_width = 16, feed = 64, words = 300, context = 256 }
+histories = 32
 fit = { steps = 20, batch_size = 4, learning_rate = 5e-3 }
 
 [slates]
