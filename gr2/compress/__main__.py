@@ -27,7 +27,7 @@ def compare(run: Path) -> str:
     compressor = Compressor.load(run / "09_compress", corpus, ids)
     ranker = Checkpoint.load(run / "10_direct", corpus, ids)
     shown, newest = ranker.renderer.history, compressor.limits.newest
-    ranker = replace(ranker, renderer=replace(ranker.renderer, history=newest))
+    ranker = replace(ranker, renderer=replace(ranker.renderer, history=newest, short=None))
     slates = with_whole_history(Slates.load(run / "10_direct").split(Split.TEST), corpus, newest)
     saved = costs(ranker, compressor, slates)
     table = rows(ranker, shortened(slates, compressor, shown, seed), compressor.limits.share, seed)

@@ -7,6 +7,8 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gr2.artifacts import Corpus, SemanticIds, check_same_catalogue
+from gr2.compress import context
+from gr2.compress.context import Compressor
 from gr2.errors import UserError
 from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
@@ -29,12 +31,19 @@ class Checkpoint:
     """Weight of the slates' advice beside the log-probability of an id; not 0 from s10_direct on."""
     items: float = 0.0
     """Weight of the item head's scores beside them, likewise."""
+    compressor: Compressor | None = None
+    """What makes the contexts that its prompts show, where the run made one; from s10_direct on."""
 
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)
 
+    def with_compressor(self, compressor: Compressor) -> "Checkpoint":
+        """Its prompts show short contexts from now on."""
+        return replace(self, compressor=compressor, renderer=replace(self.renderer, short=compressor.short))
+
     def save(self, folder: Path) -> None:
-        """Weights as safetensors, the tokenizer, and gr2.json with what they were trained for."""
+        """Weights as safetensors, the tokenizer, gr2.json with what they were trained for, and the compressor with the
+        contexts that it has made."""
         item_head.save(self.model, folder)
         self.tokenizer.save_pretrained(folder)
         write_json(
@@ -49,6 +58,8 @@ class Checkpoint:
                 "items": self.items,
             },
         )
+        if self.compressor:
+            self.compressor.save(folder)
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, ids: SemanticIds) -> "Checkpoint":
@@ -75,7 +86,10 @@ class Checkpoint:
         )
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
-        return replace(checkpoint, advice=meta["advice"], items=meta.get("items", 0.0))
+        checkpoint = replace(checkpoint, advice=meta["advice"], items=meta.get("items", 0.0))
+        if (folder / context.META).exists():
+            return checkpoint.with_compressor(Compressor.load(folder, corpus, ids))
+        return checkpoint
 
 
 def assemble(

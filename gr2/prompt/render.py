@@ -8,7 +8,7 @@ pass.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -75,13 +75,15 @@ class Renderer:
     """Whether an id stands between begin and end tokens."""
     history: int
     """How many of the newest history items are shown."""
+    short: Callable[[Sequence[str]], tuple[str, ...]] | None = None
+    """Which of them are shown in their place; the context compressor."""
 
     def sid(self, item_id: str) -> str:
         return spell(self.ids[item_id], markers=self.markers)
 
     def shown(self, slate: Slate) -> tuple[str, ...]:
         """The history items that the prompt shows, oldest first."""
-        return slate.history[-self.history :]
+        return self.short(slate.history) if self.short else slate.history[-self.history :]
 
     def item(self, item_id: str, label: str = "") -> str:
         """A history item, or a candidate when it has a label."""

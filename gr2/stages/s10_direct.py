@@ -7,10 +7,11 @@ policy: beta times its distance from the teacher's opinion of who comes first is
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
-here on the slates' advice is part of the policy (`advice.logit`), and the model learns what it leaves open.
+here on the slates' advice is part of the policy (`advice.logit`), and the model learns what it leaves open; and where
+the run has made a compressor, prompts show short contexts.
 
-Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl. Writes: a checkpoint, slates.parquet (with their advice), the
-advisor (advisor.safetensors, advisor.json), metrics.jsonl.
+Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with their
+advice), the advisor (advisor.safetensors, advisor.json), metrics.jsonl.
 Source: P2 §5 ("a second RL pass from the RL checkpoint that answers without thinking"), Eq. 4 and Eq. 7. The one-pass
 policy and the half after thoughts are ours, and so is the direction of the KL (teacher to student; the student's
 distribution is exact here).
@@ -31,6 +32,8 @@ from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
 from gr2.advice.logit import fit_advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
+from gr2.compress.context import META as COMPRESSOR
+from gr2.compress.context import Compressor
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.lm.batches import chunks, epoch_picks
@@ -48,7 +51,7 @@ from gr2.rl.plackett_luce import log_prob, sample_orders
 from gr2.types import Slate, Split
 
 NAME = "10_direct"
-READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl")
+READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl", "09_compress")
 
 HARDLY = 1e-6
 """Ridge under which advice that says nothing weighs nothing, and any other what it does without."""
@@ -200,6 +203,8 @@ def main(run: Path, config: Config, seed: int) -> None:
         advised = Slates(slates=advisor.advise(slates.slates))
         valid = advised.split(Split.VALID)
         checkpoint = replace(rewarded, advice=config.advice)
+        if (run / READS[5] / COMPRESSOR).exists():
+            checkpoint = checkpoint.with_compressor(Compressor.load(run / READS[5], corpus, ids))
         direct(checkpoint, advised, opinions, config, seed, work, worth)
         if config.advice and valid:
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))

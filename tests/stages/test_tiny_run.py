@@ -13,8 +13,11 @@ import shop
 
 from gr2 import cli
 from gr2.artifacts import Rankings, Scores, SemanticIds, Slates
+from gr2.compress.context import Compressor, key
+from gr2.lm.checkpoint import Checkpoint
 from gr2.record import RECORD, digest_folder, read_json
 from gr2.run import STAGES, folder_of
+from gr2.serve.ranker import Bundle
 from gr2.stages import s08_rl
 from gr2.types import AnswerStatus, Split
 
@@ -84,6 +87,13 @@ thought_tokens = 8
 rollouts = 4
 valid_slates = 8
 fit = { steps = 10, batch_size = 4, learning_rate = 5e-3 }
+
+[compress]
+newest = 8
+share = 0.5
+at_least = 2
+valid_slates = 4
+fit = { steps = 2, batch_size = 4, learning_rate = 1e-2 }
 
 [evaluate]
 free_answers = 8
@@ -266,6 +276,19 @@ def test_a_checkpoint_of_other_ids_is_refused_in_one_line(copy, capsys):
     assert "03_midtrain: trained with other semantic ids" in error
     assert error.count("\n") == 1
     assert not (copy / "12_evaluate").exists()
+
+
+def test_what_is_served_shows_short_contexts(tiny):
+    bundle, trained = Bundle.load(tiny.folder / "11_bundle"), Slates.load(tiny.folder / "04_slates").split(Split.TRAIN)
+    compressor = bundle.model.compressor
+    assert compressor
+    assert Compressor.load(tiny.folder / "10_direct", bundle.corpus, bundle.ids).cache == compressor.cache
+    slate = max(trained, key=lambda s: len(s.history))
+    assert key(slate.history[-8:]) in compressor.cache  # since the direct ranker was trained on it
+    shown = bundle.model.renderer.shown(slate)
+    assert shown == compressor.compress(slate.history)
+    assert len(shown) == 3  # under half of eight
+    assert Checkpoint.load(tiny.folder / "08_rl", bundle.corpus, bundle.ids).renderer.shown(slate) == slate.history[-8:]
 
 
 def test_rank_asks_the_bundle(tiny, home, capsys):
