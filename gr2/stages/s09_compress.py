@@ -11,27 +11,28 @@ metrics.jsonl; nothing where it is left out.
 Source: P2 §5; an extractive compressor and the ranker as its judge are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.compress.context import Compressor, Limits, with_whole_history
+from gr2.compress.judge import Judge, llm_judge, ranker_judge
 from gr2.compress.policy import Catalogue, Scorer, draw, features, log_prob
 from gr2.compress.reward import Compression, compression_reward, read_back
 from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.rank import rank_in_one_pass
 from gr2.lm.train import FitConfig, fit
 from gr2.progress import track
 from gr2.record import StageFolder, read_json, stage_folder, write_json
 from gr2.retrieve.popularity import popularity
-from gr2.types import Slate, Split
+from gr2.teach.endpoint import OpenAIConfig
+from gr2.types import Item, Slate, Split
 
 NAME = "09_compress"
 READS = ("01_corpus", "02_sids", "04_slates", "08_rl")
@@ -57,16 +58,26 @@ class Config(BaseModel):
     """Short contexts drawn a slate, G (ours)."""
     valid_slates: int = Field(256, ge=1)
     """Validation slates that choose the checkpoint (ours)."""
+    judge: OpenAIConfig | None = None
+    """A language model that judges in the place of the ranker (P2); `slates` and `n` are not read. Left out: the
+    ranker of 08_rl (ours)."""
     fit: FitConfig | None = None
     """Training, `batch_size` slates a step; left out: no compressor is made."""
+
+    @model_validator(mode="after")
+    def judge_is_named(self) -> "Config":
+        if self.judge and not (self.judge.base_url and self.judge.model):
+            raise ValueError("judge needs base_url and model")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """The policy, and the ranker that judges it."""
+    """The policy, and who judges it."""
 
     compressor: Compressor
-    judge: Checkpoint
+    judge: Judge
+    items: Mapping[str, Item]
     config: Config
 
     def loss(self, slates: Sequence[Slate]) -> tuple[Tensor, float]:
@@ -97,7 +108,7 @@ class Lesson:
 
     def rewards(self, whole: Sequence[Slate], short: Sequence[Slate]) -> list[Compression]:
         """What each slate's short history earns."""
-        items = self.judge.renderer.items
+        items = self.items
         return [
             compression_reward(
                 order=order,
@@ -106,14 +117,8 @@ class Lesson:
                 share=len(s.history) / len(w.history),
                 alpha=self.config.alpha,
             )
-            for w, s, order in zip(whole, short, self.orders(short), strict=True)
+            for w, s, order in zip(whole, short, self.judge(short), strict=True)
         ]
-
-    def orders(self, slates: Sequence[Slate]) -> list[tuple[int, ...]]:
-        """The judge's rankings, of prompts that show all of the history given, in the precision in which it serves."""
-        with torch.autocast(self.judge.model.device.type, enabled=False):
-            ranked = rank_in_one_pass(self.judge, slates, batch_size=64, label=None)
-        return [r.order for r in ranked]
 
 
 def train(lesson: Lesson, train: Sequence[Slate], valid: Sequence[Slate], seed: int, work: StageFolder) -> None:
@@ -154,17 +159,17 @@ def keep_best(scorer: Scorer, reward: float, folder: Path) -> None:
         write_json(folder / BEST_META, {"reward": reward})
 
 
-def untrained(judge: Checkpoint, corpus: Corpus, config: Config) -> Compressor:
-    """A policy that keeps any event as soon as another, over the judge's own embeddings of the ids."""
+def untrained(ranker: Checkpoint, corpus: Corpus, config: Config) -> Compressor:
+    """A policy that keeps any event as soon as another, over the ranker's own embeddings of the ids."""
     with torch.no_grad():
-        spelled_NS = judge.id_tokens.of([item.item_id for item in corpus.items])
-        vectors_ND = judge.model.get_input_embeddings()(spelled_NS.to(judge.model.device)).flatten(1).cpu()
+        spelled_NS = ranker.id_tokens.of([item.item_id for item in corpus.items])
+        vectors_ND = ranker.model.get_input_embeddings()(spelled_NS.to(ranker.model.device)).flatten(1).cpu()
     return Compressor(
         scorer=Scorer(),
         catalogue=Catalogue.of(vectors_ND, torch.tensor(popularity(corpus))),
         row=corpus.row,
         limits=Limits(newest=config.newest, share=config.share, at_least=config.at_least),
-        sids_digest=judge.sids_digest,
+        sids_digest=ranker.sids_digest,
     )
 
 
@@ -180,11 +185,15 @@ def main(run: Path, config: Config, seed: int) -> None:
         if config.fit is None:
             return
         corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-        slates, judge = Slates.load(run / READS[2]), Checkpoint.load(run / READS[3], corpus, ids)
-        judge = replace(judge, renderer=replace(judge.renderer, history=config.newest))
+        slates, ranker = Slates.load(run / READS[2]), Checkpoint.load(run / READS[3], corpus, ids)
+        items = ranker.renderer.items
+        if config.judge:
+            judge = llm_judge(items, config.judge, config.newest, seed)
+        else:
+            judge = ranker_judge(ranker, config.newest)
         of = {split: with_whole_history(slates.split(split), corpus, config.newest) for split in Split}
         torch.manual_seed(seed)
-        lesson = Lesson(compressor=untrained(judge, corpus, config), judge=judge, config=config)
+        lesson = Lesson(compressor=untrained(ranker, corpus, config), judge=judge, items=items, config=config)
         train(lesson, of[Split.TRAIN], of[Split.VALID][: config.valid_slates], seed, work)
         work.counts["kept"] = round(compress_all(lesson.compressor, [s for split in Split for s in of[split]]), 4)
         work.counts["contexts"] = len(lesson.compressor.cache)

@@ -28,7 +28,7 @@ SECRET = 16
 
 
 class OpenAIConfig(BaseModel):
-    """The [traces.openai] table."""
+    """The [traces.openai] table, and [compress.judge]."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -161,17 +161,18 @@ class Endpoint:
         return reply
 
 
-def read_key(config: OpenAIConfig) -> str:
-    """The key from the environment. Raises UserError when it is not there or cannot be one."""
+def read_key(config: OpenAIConfig, table: str) -> str:
+    """The key from the environment. Raises UserError, naming the config's table, when it is not there or cannot be
+    one."""
     name = config.api_key_env
     key = os.environ.get(name, "").strip() if name else ""
     if name and not key:
         raise UserError(
-            f"[traces.openai] environment variable {name} is not set; "
+            f"[{table}] environment variable {name} is not set; "
             'export it, or write api_key_env = "" for a server that wants no key'
         )
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"[traces.openai] environment variable {name} holds no key: it has other than ASCII characters")
+        raise UserError(f"[{table}] environment variable {name} holds no key: it has other than ASCII characters")
     return key
 
 

@@ -117,13 +117,18 @@ def read(sample: Sample, slate: Slate, cited_history: int) -> Reply:
 
 def is_hit(reply: Reply, slate: Slate) -> bool:
     """Whether the reply is whole and puts the target first."""
-    return reply.status is ReplyStatus.VALID and reply.order[0] == slate.target
+    return is_whole(reply) and reply.order[0] == slate.target
+
+
+def is_whole(reply: Reply) -> bool:
+    """Whether it is a ranking with its reasons."""
+    return reply.status is ReplyStatus.VALID
 
 
 def thought_of(reply: Reply) -> str:
     """The reasons and what they lead to: `... [h1] ... -> [c3]`; no ranking, no end."""
     reasons = reply.reasons.replace(ARROW, "→")
-    if reply.status is not ReplyStatus.VALID:
+    if not is_whole(reply):
         return reasons
     return f"{reasons} {choice(reply.order)}"
 
@@ -141,7 +146,7 @@ def bill(asked: Asked) -> dict[str, Any]:
 
 
 def _reason(reply: Reply, slate: Slate) -> str:
-    if reply.status is not ReplyStatus.VALID:
+    if not is_whole(reply):
         return _hard(reply.status, slate)
     return _hard(f"target ranked {reply.order.index(slate.target) + 1} of {len(reply.order)}", slate)
 

@@ -10,6 +10,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -22,6 +23,7 @@ from gr2.teach.budget import Budget, Prices, Spent, Usage
 from gr2.teach.cache import ReplyCache
 from gr2.teach.endpoint import Again, Endpoint, GivenUp, OpenAIConfig, Sample, read_key, samples_of, usage_of
 
+TRACES = "traces.openai"
 LONGEST_WAIT = 600.0
 """Seconds: a server that asks for a longer pause is not waited for."""
 IN_A_ROW = 10
@@ -53,22 +55,28 @@ class Asked:
     cached: int
 
 
-def ask(config: OpenAIConfig, questions: Sequence[Question], seed: int) -> Asked:
-    """Ask all. Raises UserError when it had to stop before the end."""
-    return asyncio.run(_ask(config, questions, seed, read_key(config)))
+def ask(
+    config: OpenAIConfig, questions: Sequence[Question], seed: int, table: str = TRACES, label: str | None = "teacher"
+) -> Asked:
+    """Ask all, behind a bar if there is a label. Raises UserError, naming the config's table, when it had to stop
+    before the end."""
+    return asyncio.run(_ask(config, questions, seed, read_key(config, table), table, label))
 
 
-async def _ask(config: OpenAIConfig, questions: Sequence[Question], seed: int, key: str) -> Asked:
+async def _ask(
+    config: OpenAIConfig, questions: Sequence[Question], seed: int, key: str, table: str, label: str | None
+) -> Asked:
     async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=config.concurrency)) as http:
         endpoint = Endpoint(config=config, key=key, http=http)
-        return await _Conversation(endpoint, questions, seed).run()
+        return await _Conversation(endpoint, questions, seed, table).run(label)
 
 
 class _Conversation:
     """One run over all questions."""
 
-    def __init__(self, endpoint: Endpoint, questions: Sequence[Question], seed: int) -> None:
+    def __init__(self, endpoint: Endpoint, questions: Sequence[Question], seed: int, table: str) -> None:
         self.endpoint, self.config, self.questions, self.seed = endpoint, endpoint.config, questions, seed
+        self.table = table
         self.cache = ReplyCache(folder=self.config.cache / "teacher")
         prices = Prices(million_in=self.config.price_in, million_out=self.config.price_out)
         self.budget = Budget(max_tokens=self.config.budget_tokens, max_cost=self.config.budget_cost, prices=prices)
@@ -85,19 +93,20 @@ class _Conversation:
         self.not_before = 0.0
         """Monotonic time until which the server wants no request."""
 
-    async def run(self) -> Asked:
+    async def run(self, label: str | None) -> Asked:
         waiting = iter(range(len(self.questions)))
-        with bar() as progress:
-            task = progress.add_task("teacher", total=len(self.questions))
+        progress = bar()
+        task = progress.add_task(label or "", total=len(self.questions))
 
-            def show() -> None:
-                progress.update(task, completed=sum(self.done), description=f"teacher, {self.bill()}")
+        def show() -> None:
+            progress.update(task, completed=sum(self.done), description=f"{label}, {self.bill()}")
 
+        with progress if label else nullcontext():
             await asyncio.gather(*(self.work(waiting, show) for _ in range(self.config.concurrency)))
         if not any(self.samples) and any(self.failures):
             self.halt = self.halt or f"no request came through ({next(filter(None, self.failures))})"
         if self.halt:
-            raise UserError(f"[traces.openai] {self.halt}; {self.how_to_go_on()}")
+            raise UserError(f"[{self.table}] {self.halt}; {self.how_to_go_on()}")
         return Asked(
             samples=tuple(self.samples),
             failures=tuple(self.failures),
@@ -114,7 +123,7 @@ class _Conversation:
 
     def how_to_go_on(self) -> str:
         first = sum(1 for _ in takewhile(bool, self.done))
-        fewer = f", or write slates = {first} to go on with what there is" if first else ""
+        fewer = f", or write slates = {first} to go on with what there is" if first and self.table == TRACES else ""
         return (
             f"{sum(self.done)} of {len(self.done)} slates are answered, and all replies kept in {self.cache.folder}; "
             f"mend this, run again and they cost nothing{fewer}"

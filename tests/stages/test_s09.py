@@ -19,16 +19,15 @@ from gr2.types import Split, Timeline
 HISTORY = 70
 
 
-class Judge:
-    """Puts the target first where the history names an item of the first department, and last where it does not."""
+def judged(slates):
+    """The target is first where the history names an item of the first department, and last where it does not."""
 
-    def orders(self, slates):
-        return [self._order(s) for s in slates]
-
-    def _order(self, slate):
+    def order(slate):
         others = [c for c in range(len(slate.candidates)) if c != slate.target]
         told = any(item.startswith("i0") for item in slate.history)
         return (slate.target, *others) if told else (*others, slate.target)
+
+    return [order(s) for s in slates]
 
 
 def busy(n: int, split: Split) -> list:
@@ -42,7 +41,7 @@ def busy(n: int, split: Split) -> list:
     return made
 
 
-def test_the_policy_learns_which_event_the_judge_needs(tmp_path, monkeypatch):
+def test_the_policy_learns_which_event_the_judge_needs(tmp_path):
     torch.manual_seed(0)
     corpus = shop.corpus()
     config = Config(
@@ -55,8 +54,8 @@ def test_the_policy_learns_which_event_the_judge_needs(tmp_path, monkeypatch):
     compressor = untrained(shop.checkpoint(), corpus, config)
     first = torch.tensor([float(i.item_id.startswith("i0")) for i in corpus.items])
     compressor = replace(compressor, catalogue=replace(compressor.catalogue, popularity=first))
-    lesson = Lesson(compressor=compressor, judge=shop.checkpoint(), config=config)
-    monkeypatch.setattr(Lesson, "orders", lambda self, slates: Judge().orders(slates))
+    items = {item.item_id: item for item in corpus.items}
+    lesson = Lesson(compressor=compressor, judge=judged, items=items, config=config)
     test = busy(200, Split.TEST)
 
     def told() -> float:
