@@ -31,6 +31,8 @@ class Checkpoint:
     """Weight of the slates' advice beside the log-probability of an id; not 0 from s10_direct on."""
     items: float = 0.0
     """Weight of the item head's scores beside them, likewise."""
+    anyone: float = 0.0
+    """Weight of what the item head says of anyone, whatever the history."""
     compressor: Compressor | None = None
     """What makes the contexts that its prompts show, where the run made one; from s10_direct on."""
 
@@ -56,6 +58,7 @@ class Checkpoint:
                 "history": self.renderer.history,
                 "advice": self.advice,
                 "items": self.items,
+                "anyone": self.anyone,
             },
         )
         if self.compressor:
@@ -86,7 +89,8 @@ class Checkpoint:
         )
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
-        checkpoint = replace(checkpoint, advice=meta["advice"], items=meta.get("items", 0.0))
+        weights = {voice: meta.get(voice, 0.0) for voice in ("advice", "items", "anyone")}
+        checkpoint = replace(checkpoint, **weights)
         if (folder / context.META).exists():
             return checkpoint.with_compressor(Compressor.load(folder, corpus, ids))
         return checkpoint

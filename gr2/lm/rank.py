@@ -18,7 +18,7 @@ from gr2.lm.item_head import head_of
 from gr2.lm.onepass import TreeBatch, hidden_states, read_candidates, tree_batch
 from gr2.progress import track
 from gr2.prompt.parse import parse
-from gr2.prompt.render import CANDIDATES
+from gr2.prompt.render import CANDIDATES, HISTORY
 from gr2.teach.rationale import ARROW
 from gr2.types import AnswerStatus, Ranking, Slate
 
@@ -86,8 +86,8 @@ def orders_behind(
 
 def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
     """(B, K) the sum of the voices, weighted. All slates have one K."""
-    words_BK, advice_BK, by_item_BK = voices(checkpoint, texts, slates).unbind(-1)
-    return words_BK + checkpoint.advice * advice_BK + checkpoint.items * by_item_BK
+    words_BK, advice_BK, items_BK, anyone_BK = voices(checkpoint, texts, slates).unbind(-1)
+    return words_BK + checkpoint.advice * advice_BK + checkpoint.items * items_BK + checkpoint.anyone * anyone_BK
 
 
 def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
@@ -96,24 +96,27 @@ def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
 
 
 def voices_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
-    """(B, K, 3) `voices` behind such prompts."""
+    """(B, K, 4) `voices` behind such prompts."""
     return voices(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
 
 
 def voices(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
-    """(B, K, 3) all that speaks for a candidate: the log-probability of its id behind the text, the advice, and what
-    the item head says of it where the history ends (0 where there is none). All slates have one K."""
+    """(B, K, 4) all that speaks for a candidate: the log-probability of its id behind the text, the advice, what the
+    item head says of it where the history ends, and what it says of it where the history begins, which it would say of
+    anyone (0 where there is no head). All slates have one K."""
     tree = slate_tree(checkpoint, texts, slates)
     hidden_BTD = hidden_states(checkpoint.model, tree)
     words_BK = read_candidates(checkpoint.model, hidden_BTD, tree)
-    by_item_BK = torch.zeros_like(words_BK)
+    items_BK = anyone_BK = torch.zeros_like(words_BK)
     head = head_of(checkpoint.model)
     if head is not None:
-        listed = checkpoint.tokenizer.convert_tokens_to_ids(CANDIDATES)
-        ends = [tree.text_length - len(text) + text.index(listed) - 1 for text in texts]
+        begins, listed = checkpoint.tokenizer.convert_tokens_to_ids([HISTORY, CANDIDATES])
+        first = [tree.text_length - len(text) + text.index(begins) for text in texts]
+        last = [tree.text_length - len(text) + text.index(listed) - 1 for text in texts]
         rows_BK = torch.tensor([[checkpoint.id_tokens.row[i] for i in s.candidates] for s in slates])
-        by_item_BK = head.scores(hidden_BTD[torch.arange(len(ends)), ends], rows_BK.to(hidden_BTD.device))
-    return torch.stack([words_BK, advice_of(slates).to(words_BK.device), by_item_BK], -1)
+        rows_BK, line = rows_BK.to(hidden_BTD.device), torch.arange(len(texts))
+        items_BK, anyone_BK = (head.scores(hidden_BTD[line, at], rows_BK) for at in (last, first))
+    return torch.stack([words_BK, advice_of(slates).to(words_BK.device), items_BK, anyone_BK], -1)
 
 
 def with_advice(checkpoint: Checkpoint, logp_BK: Tensor, slates: Sequence[Slate]) -> Tensor:

@@ -179,14 +179,15 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
 
 def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> Checkpoint:
     """The checkpoint with what advice and item head count beside its words where they together best say who is taken:
-    the weights of a conditional logit over the three. For slates that the model never learned from: it knows the
-    training slates' targets from mid-training and would be trusted too much."""
+    the weights of a conditional logit over the voices. For slates that the model never learned from: it knows the
+    training slates' targets from mid-training and would be trusted too much. What the head says of anyone is mostly
+    taken off: advice knows what is popular better."""
     with torch.inference_mode():
-        x_SK3 = torch.cat([voices_at_once(checkpoint, part).cpu() for part in chunks(slates, 64)]).double().numpy()
+        x_SK4 = torch.cat([voices_at_once(checkpoint, part).cpu() for part in chunks(slates, 64)]).double().numpy()
     targets_S = np.array([s.target for s in slates])
-    words, advice, items = fit_logit(x_SK3, np.ones(x_SK3.shape[:2], bool), targets_S, HARDLY, weights_S).tolist()
-    unit = max(words, LEAST_TRUST)
-    return replace(checkpoint, advice=max(0.0, advice) / unit, items=max(0.0, items) / unit)
+    weights_4 = fit_logit(x_SK4, np.ones(x_SK4.shape[:2], bool), targets_S, HARDLY, weights_S)
+    _, advice, items, anyone = (weights_4 / max(weights_4[0], LEAST_TRUST)).tolist()
+    return replace(checkpoint, advice=max(0.0, advice), items=items, anyone=anyone)
 
 
 def main(run: Path, config: Config, seed: int) -> None:
@@ -208,7 +209,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         direct(checkpoint, advised, opinions, config, seed, work, worth)
         if config.advice and valid:
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
-        work.counts |= {"advice": round(checkpoint.advice, 4), "items": round(checkpoint.items, 4)}
+        work.counts |= {name: round(getattr(checkpoint, name), 4) for name in ("advice", "items", "anyone")}
         checkpoint.save(work.path)
         advisor.save(work.path)
         advised.save(work.path)

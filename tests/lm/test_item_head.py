@@ -74,8 +74,8 @@ def test_voices_are_the_words_behind_the_prompt_the_advice_and_the_head_where_th
         text = checkpoint.renderer.prompt(slate, think=False)
         tokens = checkpoint.tokenizer(text, add_special_tokens=False)["input_ids"]
         past = tokens[: tokens.index(checkpoint.tokenizer.convert_tokens_to_ids(CANDIDATES))]
-        state = checkpoint.model.model(input_ids=torch.tensor([past])).last_hidden_state[0, -1]
-        for c, (words, advice, by_item) in enumerate(row):
+        states = checkpoint.model.model(input_ids=torch.tensor([past])).last_hidden_state[0]
+        for c, (words, advice, items, anyone) in enumerate(row):
             spelled = checkpoint.id_tokens.of([slate.candidates[c]])[0].tolist()
             logp = checkpoint.model(input_ids=torch.tensor([[*tokens, *spelled]])).logits[0].log_softmax(-1)
             assert words == pytest.approx(
@@ -83,13 +83,14 @@ def test_voices_are_the_words_behind_the_prompt_the_advice_and_the_head_where_th
             )
             assert advice == c
             number = checkpoint.id_tokens.row[slate.candidates[c]]
-            assert by_item == pytest.approx((head.embed[number] @ state).item(), abs=1e-3)
-    weighted = scores_at_once(replace(checkpoint, advice=0.5, items=2.0), slates)
-    assert torch.allclose(weighted, heard[..., 0] + 0.5 * heard[..., 1] + 2 * heard[..., 2], atol=1e-4)
+            assert items == pytest.approx((head.embed[number] @ states[-1]).item(), abs=1e-3)
+            assert anyone == pytest.approx((head.embed[number] @ states[0]).item(), abs=1e-3)
+    weighted = scores_at_once(replace(checkpoint, advice=0.5, items=2.0, anyone=-0.5), slates)
+    assert torch.allclose(weighted, heard @ torch.tensor([1.0, 0.5, 2.0, -0.5]), atol=1e-4)
 
 
 def test_saved_and_read_back_it_scores_the_same(tmp_path):
-    checkpoint, slates = replace(with_head(), items=0.7), shop.slates(2, Split.TEST)
+    checkpoint, slates = replace(with_head(), items=0.7, anyone=-0.2), shop.slates(2, Split.TEST)
     checkpoint.save(tmp_path)
     again = Checkpoint.load(tmp_path, shop.corpus(), shop.semantic_ids())
     assert torch.equal(scores_at_once(again, slates), scores_at_once(checkpoint, slates))
