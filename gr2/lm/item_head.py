@@ -136,6 +136,8 @@ def save(model: Any, folder: Path) -> None:
 
 
 def load_into(model: Any, folder: Path, spelled_NS: Tensor, think: int) -> None:
-    """Give the model the head that `save` wrote, if it wrote one."""
+    """Give the model the head that `save` wrote, if it wrote one. Its vectors stay as they are: they were learned from
+    all events, and fine-tuning sees some."""
     if (folder / FILE).exists():
-        attach(model, ItemHead(load_file(folder / FILE)["embed"]), spelled_NS, think)
+        head = ItemHead(load_file(folder / FILE)["embed"]).requires_grad_(False)
+        attach(model, head, spelled_NS, think)

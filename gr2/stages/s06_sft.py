@@ -25,6 +25,7 @@ from gr2.evaluate.metrics import recall_at_1
 from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
+from gr2.lm.keep import keeper
 from gr2.lm.onepass import hidden_states, read_candidates, read_words
 from gr2.lm.rank import rank_by_writing, rank_in_one_pass, scores_at_once, slate_tree
 from gr2.lm.train import FitConfig, fit
@@ -140,13 +141,14 @@ def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, 
     train = slates.split(Split.TRAIN)
     opinions = {t.slate_id: torch.tensor(t.opinion) for t in traces.traces if t.opinion}
     n_direct = round(config.fit.batch_size * config.direct_share)
+    forgetting = keeper(checkpoint)
 
     def loss_of(step: int) -> Tensor:
         picks = epoch_picks(len(kept), config.fit.batch_size - n_direct, step, seed)
         asked = [train[i] for i in epoch_picks(len(train), n_direct, step, seed + 1)]
         told = [beliefs(of, opinions, config.opinion_share) for of in ([rows.slates[i] for i in picks], asked)]
         at_once = belief_loss(scores_at_once(checkpoint, asked), told[1])
-        return thinking_loss(checkpoint, rows, picks, told[0]) + at_once
+        return thinking_loss(checkpoint, rows, picks, told[0]) + at_once + forgetting(asked)
 
     valid = slates.split(Split.VALID)[: config.valid_slates]
     fit(

@@ -39,6 +39,7 @@ from gr2.evaluate.propensity import Examination, weights_of
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
+from gr2.lm.keep import keeper
 from gr2.lm.onepass import hidden_states, read_candidates, read_words
 from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, scores_at_once, slate_tree, voices_at_once, with_advice
 from gr2.lm.train import FitConfig, fit
@@ -103,6 +104,7 @@ def direct(
     texts, _ = reason(checkpoint, reasoned, budget=Budget(), label="own reasons")
     n_thinking = round(config.fit.batch_size * config.thinking_share)
     rewards: list[float] = []
+    forgetting = keeper(checkpoint)
 
     def loss_of_scores(scores_BK: Tensor, batch: Sequence[Slate]) -> Tensor:
         gains_BK, weights_B1 = worth(batch)
@@ -119,7 +121,8 @@ def direct(
         picks = epoch_picks(len(reasoned), n_thinking, step, seed + 1)
         of = [reasoned[i] for i in picks]
         after_reasons, words = behind_reasons(checkpoint, [texts[i] for i in picks], of)
-        return loss_of_scores(scores_at_once(checkpoint, asked), asked) + loss_of_scores(after_reasons, of) + words
+        ranking = loss_of_scores(scores_at_once(checkpoint, asked), asked) + loss_of_scores(after_reasons, of)
+        return ranking + words + forgetting(asked)
 
     def evaluate() -> dict[str, float]:
         recent = rewards[-RECENT:]
