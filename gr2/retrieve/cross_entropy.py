@@ -20,7 +20,7 @@ class CatalogueCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, states_ED: Tensor, items_ND: Tensor, targets_E: Tensor) -> Tensor:
         to_states = torch.empty_like(states_ED, dtype=torch.float32)
         to_items = torch.zeros_like(items_ND, dtype=torch.float32)
-        nats = torch.zeros(())
+        nats = torch.zeros((), device=states_ED.device)
         n = max(1, PIECE // len(items_ND))
         for states, targets, to in zip(states_ED.split(n), targets_E.split(n), to_states.split(n), strict=True):
             p = torch.softmax(states @ items_ND.T, dim=1)

@@ -107,13 +107,8 @@ def midtrain(
     tasks = AlignmentTasks(corpus, checkpoint.id_tokens, tokenizer, config.mix, history=config.history, k=config.k)
 
     if config.histories:
-        width = model.config.hidden_size
-        if vectors_NT is None:
-            head = start_from_noise(len(ids.item_ids), width, seed)
-        else:
-            in_order = [corpus.row[item_id] for item_id in ids.item_ids]
-            head = start_from_texts(torch.tensor(vectors_NT[in_order]), width)
-        attach(model, head, checkpoint.id_tokens.spelled, tokenizer.convert_tokens_to_ids(THINK))
+        in_order = None if vectors_NT is None else vectors_NT[[corpus.row[item_id] for item_id in ids.item_ids]]
+        give_head(checkpoint, in_order, seed)
 
     @lru_cache(maxsize=1)
     def all_histories(epoch: int) -> list[list[Row]]:
@@ -142,6 +137,17 @@ def midtrain(
         evaluate=lambda: evaluate(checkpoint, corpus),
     )
     return checkpoint
+
+
+def give_head(checkpoint: Checkpoint, vectors_NT: np.ndarray | None, seed: int) -> None:
+    """An item head before the first step; `vectors_NT` of texts, in the order of the ids."""
+    model, ids = checkpoint.model, checkpoint.id_tokens
+    width = model.config.hidden_size
+    if vectors_NT is None:
+        head = start_from_noise(len(ids.spelled), width, seed)
+    else:
+        head = start_from_texts(torch.tensor(vectors_NT), width)
+    attach(model, head, ids.spelled, checkpoint.tokenizer.convert_tokens_to_ids(THINK))
 
 
 def padded(rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor]:
