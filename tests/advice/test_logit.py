@@ -82,10 +82,16 @@ def test_a_longer_history_than_any_it_learned_from_is_cut():
 
 
 def test_saved_and_read_back_it_says_the_same(tmp_path):
-    made, test = advisor(), asked(5, Split.TEST)
+    vectors = np.random.default_rng(0).normal(size=(24, 4))
+    knowledge = Knowledge.of(CORPUS, seed=0, vectors=vectors, codes=shop.semantic_ids().codes)
+    train = [replace(s, user_id=f"u{i % 30}") for i, s in enumerate(asked(300, Split.TRAIN))]
+    made, test = fit_advisor(train, knowledge), asked(5, Split.TEST)
+    assert made.trees
     made.save(tmp_path)
     again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
     assert advice_of(again.advise(test)).tolist() == advice_of(made.advise(test)).tolist()
+    assert again.trees
+    assert again.trees.num_trees() == made.trees.num_trees()
     assert again.history == made.history
     assert again.knowledge.counts.everyone.until == 5  # the shop's training events are at seconds 0 to 5
     (tmp_path / "advisor.safetensors").unlink()
