@@ -10,11 +10,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.checkpoint import Checkpoint, assemble
+from gr2.lm.item_head import ItemHead, attach
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.vocabulary import grow
+from gr2.prompt.render import THINK
 from gr2.record import StageFolder
 from gr2.teach.rationale import choice
 from gr2.types import Item, Slate, Split, Timeline, Trace
@@ -110,6 +113,16 @@ def oracle(slate: Slate) -> Trace:
 def clone(checkpoint: Checkpoint) -> Checkpoint:
     """The same with a model of its own."""
     return checkpoint.with_model(copy.deepcopy(checkpoint.model))
+
+
+def checkpoint_with_head(seed: int = 0) -> Checkpoint:
+    """The same with an item head of random vectors, which stay as they are."""
+    made = checkpoint(seed)
+    think = made.tokenizer.convert_tokens_to_ids(THINK)
+    torch.manual_seed(seed)
+    head = ItemHead(torch.randn(DEPARTMENTS * SHELVES, NANO.width)).requires_grad_(False)
+    attach(made.model, head, made.id_tokens.spelled, think)
+    return made
 
 
 def checkpoint(seed: int = 0) -> Checkpoint:

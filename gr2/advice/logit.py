@@ -66,7 +66,7 @@ class Advisor:
         names, matrices = features(shown, self.knowledge)
         advised = [columns(names, m)[1] @ self.weights for m in matrices]
         if self.trees and slates:
-            grown_M = np.asarray(self.trees.predict(np.concatenate(matrices)[:, kept(names)], num_threads=1))
+            grown_M = np.asarray(self.trees.predict(np.concatenate(matrices)[:, but(names, SCORES)], num_threads=1))
             grown = np.split(grown_M, np.cumsum([len(m) for m in matrices])[:-1])
             advised = [a + g - g.mean() for a, g in zip(advised, grown, strict=True)]
         return tuple(replace(s, advice=tuple(a.tolist())) for s, a in zip(slates, advised, strict=True))
@@ -114,28 +114,28 @@ def fit_advisor(train: Sequence[Slate], knowledge: Knowledge, weights_S: np.ndar
     scale_G = x_SKG[real_SK].std(0)
     scale_G[scale_G == 0] = 1
     targets_S = np.array([s.target for s in train])
-    weights_G = fit(x_SKG / scale_G, real_SK, targets_S, RIDGE * len(train), weights_S)
-    logit_M = (x_SKG @ (weights_G / scale_G))[real_SK]
+    weights_G = fit(x_SKG / scale_G, real_SK, targets_S, RIDGE * len(train), weights_S) / scale_G
+    logit_M = (x_SKG @ weights_G)[real_SK]
     counts_S = np.ones(len(train)) if weights_S is None else weights_S
     return Advisor(
         knowledge=knowledge,
         names=read[0][0],
-        weights=weights_G / scale_G,
-        trees=grow(train, np.concatenate(matrices)[:, kept(names)], logit_M, counts_S),
+        weights=weights_G,
+        trees=grow(train, np.concatenate(matrices)[:, but(names, SCORES)], logit_M, counts_S),
         history=max(1, *(len(s.history) for s in train)),
     )
 
 
-def kept(names: Sequence[str]) -> list[int]:
-    """Which features the trees read: all but scores."""
-    return [f for f, name in enumerate(names) if name not in SCORES]
+def but(names: Sequence[str], left_out: Sequence[str]) -> list[int]:
+    """Columns of all features but some; the trees read all but scores."""
+    return [f for f, name in enumerate(names) if name not in left_out]
 
 
 def columns(names: Sequence[str], matrix_KF: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """Names (G,) and (K, G) float64 of what the logit reads: less the slate's mean, 0 where unknown."""
-    columns_G = [f for f, name in enumerate(names) if name not in LEFT_OUT]
-    x_KG = matrix_KF[:, columns_G].astype(np.float64)
-    read = [names[f] for f in columns_G]
+    kept = but(names, LEFT_OUT)
+    x_KG = matrix_KF[:, kept].astype(np.float64)
+    read = [names[f] for f in kept]
     for g, name in enumerate(read):
         if name.startswith(SHARES):
             x_KG[:, g] = np.log(x_KG[:, g] + LEAST)

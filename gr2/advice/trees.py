@@ -10,27 +10,23 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from gr2.retrieve.folds import held_out_fifth
 from gr2.types import Slate
 
-PARAMS: dict[str, Any] = {
+LAMBDARANK: dict[str, Any] = {
     "objective": "lambdarank",
-    "metric": "none",
     "learning_rate": 0.05,
-    "num_leaves": 8,
-    "min_data_in_leaf": 200,
     "feature_fraction": 0.7,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
     "feature_pre_filter": False,
     "deterministic": True,
     "force_row_wise": True,
-    "num_threads": 1,
     "verbosity": -1,
-    "seed": 0,
 }
+"""What the advice and the legacy re-ranker LambdaMART grow trees by."""
+PARAMS = LAMBDARANK | {"metric": "none", "num_leaves": 8, "min_data_in_leaf": 200, "num_threads": 1, "seed": 0}
 MOST, PATIENCE = 500, 50
-HELD_OUT = 5
-"""One training user in five decides the number of trees."""
 
 
 def nats(scores_M: np.ndarray, data: lgb.Dataset) -> tuple[str, float, bool]:
@@ -48,11 +44,9 @@ def nats(scores_M: np.ndarray, data: lgb.Dataset) -> tuple[str, float, bool]:
 def grow(slates: Sequence[Slate], x_MF: np.ndarray, logit_M: np.ndarray, weights_S: np.ndarray) -> lgb.Booster | None:
     """Trees to add to the logit's scores; None where there are too few users to hold any out. `x_MF` and `logit_M`
     hold the slates' candidates one behind another; `weights_S`: what each slate counts."""
-    users = sorted({s.user_id for s in slates})
-    if len(users) < HELD_OUT:
+    outside_S = held_out_fifth(slates, seed=0)
+    if not outside_S.any():
         return None
-    held_out = set(np.random.default_rng(0).permutation(users)[: len(users) // HELD_OUT])
-    outside_S = np.array([s.user_id in held_out for s in slates])
     sizes_S, gains_M = np.array([len(s.candidates) for s in slates]), np.concatenate([s.gains for s in slates])
 
     def dataset(chosen_S: np.ndarray, reference: lgb.Dataset | None = None) -> lgb.Dataset:

@@ -9,23 +9,12 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from gr2.advice.trees import LAMBDARANK
 from gr2.baselines.sample import Sample
 from gr2.baselines.tuning import Fitted, Method, Point
 
 GRID = tuple({"num_leaves": leaves, "min_data_in_leaf": least} for leaves, least in product((4, 8, 16), (50, 200)))
-FIXED: dict[str, Any] = {
-    "objective": "lambdarank",
-    "metric": "ndcg",
-    "eval_at": [3],
-    "learning_rate": 0.05,
-    "feature_fraction": 0.7,
-    "bagging_fraction": 0.8,
-    "bagging_freq": 1,
-    "feature_pre_filter": False,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbosity": -1,
-}
+FIXED: dict[str, Any] = LAMBDARANK | {"metric": "ndcg", "eval_at": [3]}
 MAX_TREES, PATIENCE = 400, 40
 
 

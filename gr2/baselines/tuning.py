@@ -16,11 +16,10 @@ from gr2.baselines.sample import Sample
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.progress import track
+from gr2.retrieve.folds import HELD_OUT, held_out_fifth
 from gr2.types import Ranking, Slate
 
 POINTS = 6
-HELD_OUT = 5
-"""One training user in five decides the number of rounds."""
 Point = dict[str, Any]
 
 
@@ -69,14 +68,13 @@ class Parts:
         examination: Examination | None = None,
     ) -> "Parts":
         """Raises UserError when there are too few slates to hold any out."""
-        users = sorted({s.user_id for s in train})
-        if len(users) < HELD_OUT or not valid:
+        outside_S = held_out_fifth(train, seed)
+        if not outside_S.any() or not valid:
+            users = {s.user_id for s in train}
             raise UserError(
                 f"legacy re-rankers: {len(users)} users with training slates and {len(valid)} validation slates; "
                 f"they need {HELD_OUT} and 1: raise [slates] train_events_per_user or take more data"
             )
-        held_out = set(np.random.default_rng(seed).permutation(users)[: len(users) // HELD_OUT])
-        outside_S = np.array([s.user_id in held_out for s in train])
         sample = Sample.of(train, knowledge, examination)
         return cls(
             knowledge=knowledge,

@@ -78,10 +78,6 @@ class Run:
         shown = self.slates.split(Split.VALID)[:LOOKED_AT]
         return shown, one_pass_scores(self.direct, shown, None)
 
-    def heard(self, student: Checkpoint) -> Checkpoint:
-        """The student with the direct model's weights of all that is heard beside its words."""
-        return replace(student, advice=self.direct.advice, items=self.direct.items, anyone=self.direct.anyone)
-
     def record(self, stage: str) -> dict[str, Any]:
         return read_json(self.run / stage / RECORD)
 
@@ -146,7 +142,7 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
         name,
         SMALL.model_dump(),
         [middle, run.run / "10_direct"],
-        lambda work: distilled(run, run.heard(run.checkpoint(middle)), SMALL, work),
+        lambda work: distilled(run, replace(run.checkpoint(middle), **run.direct.beside), SMALL, work),
     )
 
 

@@ -130,21 +130,22 @@ class AlignmentTasks:
 
     def preference(self, rng: np.random.Generator) -> Row:
         """Windows of users with short histories stand one behind another, so that hardly any of a batch is padding."""
-        tokens: list[int] = []
+        row = Row(tokens=[], counts=[])
         room = self.history
         while room:
-            items = self._window(rng, self.history)[:room]
-            tokens += [self.marks.history, *(t for i in items for t in self.spelled[i])]
-            room -= len(items)
-        return Row(tokens=tokens, counts=[t != self.marks.history for t in tokens])
+            told = self._history(self._window(rng, self.history)[:room])
+            row.tokens.extend(told.tokens)
+            row.counts.extend(told.counts)
+            room -= len(told.begins)
+        return row
 
     def histories(self, rng: np.random.Generator, events: int) -> list[list[Row]]:
         """All training events once, in batches of about so many, at least as many as a window; as many batches each
         time. The windows of a batch are of like length, so that hardly any of it is padding, and none sees another."""
         windows = []
         for sequence in self.sequences:
-            first = 0 if len(sequence) <= self.history else int(rng.integers(1, self.history + 1))
-            windows += np.split(sequence, range(first, len(sequence), self.history)) if first else [sequence]
+            first = int(rng.integers(1, self.history + 1)) if len(sequence) > self.history else len(sequence)
+            windows += np.split(sequence, range(first, len(sequence), self.history))
         windows = sorted([windows[i] for i in rng.permutation(len(windows))], key=len)
         ends = np.cumsum([len(w) for w in windows])
         n_batches = max(1, ends[-1] // events)

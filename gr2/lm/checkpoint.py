@@ -1,5 +1,6 @@
 """A language model with all that it needs to be asked: tokenizer, id tokens, template. Loading refuses foreign ids."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from gr2.compress.context import Compressor
 from gr2.errors import UserError
 from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
-from gr2.prompt.render import THINK, Renderer, load_template
+from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
 from gr2.record import read_json, write_json
 
 META = "gr2.json"
+BESIDE = ("advice", "items", "anyone")
+"""What is heard beside the words; a Checkpoint has a weight for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,16 @@ class Checkpoint:
     """Weight of what the item head says of anyone, whatever the history."""
     compressor: Compressor | None = None
     """What makes the contexts that its prompts show, where the run made one; from s10_direct on."""
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """The weights of BESIDE."""
+        return {name: getattr(self, name) for name in BESIDE}
+
+    def history_tokens(self, items: Sequence[str]) -> list[int]:
+        """A history of these item ids and nothing else, as mid-training and prompts begin."""
+        start: Any = self.tokenizer.convert_tokens_to_ids(HISTORY)
+        return [start, *self.id_tokens.of(items).flatten().tolist()]
 
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)
@@ -56,9 +69,7 @@ class Checkpoint:
                 "template_digest": self.renderer.template.digest,
                 "markers": self.renderer.markers,
                 "history": self.renderer.history,
-                "advice": self.advice,
-                "items": self.items,
-                "anyone": self.anyone,
+                **self.beside,
             },
         )
         if self.compressor:
@@ -89,8 +100,7 @@ class Checkpoint:
         )
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
-        weights = {voice: meta.get(voice, 0.0) for voice in ("advice", "items", "anyone")}
-        checkpoint = replace(checkpoint, **weights)
+        checkpoint = replace(checkpoint, **{name: meta.get(name, 0.0) for name in BESIDE})
         if (folder / context.META).exists():
             return checkpoint.with_compressor(Compressor.load(folder, corpus, ids))
         return checkpoint

@@ -16,7 +16,6 @@ from torch import Tensor
 from gr2.lm.batches import pad_right
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.item_head import head_of
-from gr2.prompt.render import HISTORY
 from gr2.types import Slate
 
 WEIGHT = 10.0
@@ -29,10 +28,10 @@ def keeper(checkpoint: Checkpoint) -> Callable[[Sequence[Slate]], Tensor]:
     if head_of(model) is None:
         return lambda slates: torch.zeros((), device=model.device)
     before = deepcopy(model).eval()
-    start, pad = checkpoint.tokenizer.convert_tokens_to_ids(HISTORY), checkpoint.tokenizer.pad_token_id
+    pad = checkpoint.tokenizer.pad_token_id
 
     def cost(slates: Sequence[Slate]) -> Tensor:
-        rows = [[start, *checkpoint.id_tokens.of(checkpoint.renderer.shown(s)).flatten().tolist()] for s in slates]
+        rows = [checkpoint.history_tokens(checkpoint.renderer.shown(s)) for s in slates]
         tokens_BT = pad_right(rows, pad).to(model.device)
         with torch.no_grad():
             was_BTD = before.model(input_ids=tokens_BT).last_hidden_state

@@ -86,7 +86,15 @@ def orders_behind(
 
 def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
     """(B, K) the sum of the voices, weighted. All slates have one K."""
-    words_BK, advice_BK, items_BK, anyone_BK = voices(checkpoint, texts, slates).unbind(-1)
+    tree = slate_tree(checkpoint, texts, slates)
+    return read_scores(checkpoint, hidden_states(checkpoint.model, tree), tree, texts, slates)
+
+
+def read_scores(
+    checkpoint: Checkpoint, hidden_BTD: Tensor, tree: TreeBatch, texts: Sequence[Sequence[int]], slates: Sequence[Slate]
+) -> Tensor:
+    """(B, K) the same, of a forward pass that is made already."""
+    words_BK, advice_BK, items_BK, anyone_BK = read_voices(checkpoint, hidden_BTD, tree, texts, slates).unbind(-1)
     return words_BK + checkpoint.advice * advice_BK + checkpoint.items * items_BK + checkpoint.anyone * anyone_BK
 
 
@@ -96,16 +104,18 @@ def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
 
 
 def voices_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
-    """(B, K, 4) `voices` behind such prompts."""
-    return voices(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
+    """(B, K, 4) `read_voices` behind such prompts."""
+    texts = prompt_tokens(checkpoint, slates, think=False)
+    tree = slate_tree(checkpoint, texts, slates)
+    return read_voices(checkpoint, hidden_states(checkpoint.model, tree), tree, texts, slates)
 
 
-def voices(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
+def read_voices(
+    checkpoint: Checkpoint, hidden_BTD: Tensor, tree: TreeBatch, texts: Sequence[Sequence[int]], slates: Sequence[Slate]
+) -> Tensor:
     """(B, K, 4) all that speaks for a candidate: the log-probability of its id behind the text, the advice, what the
     item head says of it where the history ends, and what it says of it where the history begins, which it would say of
     anyone (0 where there is no head). All slates have one K."""
-    tree = slate_tree(checkpoint, texts, slates)
-    hidden_BTD = hidden_states(checkpoint.model, tree)
     words_BK = read_candidates(checkpoint.model, hidden_BTD, tree)
     items_BK = anyone_BK = torch.zeros_like(words_BK)
     head = head_of(checkpoint.model)
@@ -117,11 +127,6 @@ def voices(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Seque
         rows_BK, line = rows_BK.to(hidden_BTD.device), torch.arange(len(texts))
         items_BK, anyone_BK = (head.scores(hidden_BTD[line, at], rows_BK) for at in (last, first))
     return torch.stack([words_BK, advice_of(slates).to(words_BK.device), items_BK, anyone_BK], -1)
-
-
-def with_advice(checkpoint: Checkpoint, logp_BK: Tensor, slates: Sequence[Slate]) -> Tensor:
-    """(B, K) log-probabilities, and what the slates' advice adds to them."""
-    return logp_BK + checkpoint.advice * advice_of(slates).to(logp_BK.device)
 
 
 def slate_tree(

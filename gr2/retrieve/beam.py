@@ -16,7 +16,7 @@ from transformers import DynamicCache
 from gr2.lm.batches import chunks, pad_left
 from gr2.lm.checkpoint import Checkpoint
 from gr2.progress import track
-from gr2.prompt.render import HISTORY, PAD
+from gr2.prompt.render import PAD
 from gr2.sid.trie import Trie
 
 
@@ -30,7 +30,7 @@ def beam_items(
     ids, number = checkpoint.id_tokens, checkpoint.tokenizer.convert_tokens_to_ids
     trie = Trie(ids.spelled.numpy())
     item_of = {tuple(spelled): item for item, spelled in zip(ids.item_ids, ids.spelled.tolist(), strict=True)}
-    prompts = [[number(HISTORY), *ids.of(h[-checkpoint.renderer.history :]).flatten().tolist()] for h in histories]
+    prompts = [checkpoint.history_tokens(h[-checkpoint.renderer.history :]) for h in histories]
     # Histories of like length are read together, so that little of a batch is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     found: dict[int, list[str]] = {}

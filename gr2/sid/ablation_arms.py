@@ -15,7 +15,6 @@ from gr2.lm.alignment import Mix
 from gr2.lm.batches import chunks, pad_right
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.train import FitConfig
-from gr2.prompt.render import HISTORY
 from gr2.record import StageFolder, digest_json
 from gr2.sid.ablation_grid import RANDOM, SEED, SIZES, TEXT_DIMS, Catalogue
 from gr2.stages import s02_sids, s03_midtrain
@@ -90,11 +89,9 @@ def _cut(timeline: Timeline, wanted: tuple[Split, ...]) -> Timeline:
 @torch.inference_mode()
 def nats_of_events(checkpoint: Checkpoint, corpus: Corpus) -> np.ndarray:
     """(E,) -log P(id of a user's last event | history before it), of the users whose last event is a validation one."""
-    ids, history = checkpoint.id_tokens, checkpoint.renderer.history
-    start = checkpoint.tokenizer.convert_tokens_to_ids(HISTORY)
     asked = [t for t in corpus.timelines if t.splits[-1:] == (Split.VALID,)]
-    rows = [[start, *ids.of(t.item_ids[-history - 1 :]).flatten().tolist()] for t in asked]
-    size = ids.spelled.shape[1]
+    rows = [checkpoint.history_tokens(t.item_ids[-checkpoint.renderer.history - 1 :]) for t in asked]
+    size = checkpoint.id_tokens.spelled.shape[1]
     parts = []
     for part in chunks(rows, 64):
         tokens = pad_right(part, checkpoint.tokenizer.pad_token_id)

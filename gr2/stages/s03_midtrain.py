@@ -31,7 +31,7 @@ from gr2.lm.pretrain import start_from_base
 from gr2.lm.pretrained import learn_tokens, load_pretrained
 from gr2.lm.train import FitConfig, fit
 from gr2.lm.vocabulary import grow
-from gr2.prompt.render import HISTORY, MAX_LABELS, THINK
+from gr2.prompt.render import MAX_LABELS, THINK
 from gr2.record import StageFolder, stage_folder
 from gr2.teach.rationale import lexicon, phrases
 from gr2.types import Split
@@ -134,7 +134,7 @@ def midtrain(
         work,
         phase="midtrain",
         seed=seed,
-        evaluate=lambda: evaluate(checkpoint, corpus),
+        evaluate=lambda: validation_nats(checkpoint, corpus),
     )
     return checkpoint
 
@@ -183,71 +183,47 @@ def start(corpus: Corpus, ids: SemanticIds, config: Config, seed: int) -> tuple[
     return model, tokenizer
 
 
-def evaluate(checkpoint: Checkpoint, corpus: Corpus) -> dict[str, float]:
-    """What is watched."""
-    by_head = nats_by_head(checkpoint, corpus)
-    return {"nats_per_item": nats_per_item(checkpoint, corpus)} | ({} if by_head is None else {"nats_by_head": by_head})
-
-
 @torch.inference_mode()
-def nats_per_item(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64) -> float:
-    """Mean over validation events of -log P(id of the event | history before it), in nats."""
-    rows, targets = validation_rows(checkpoint, corpus)
-    size = checkpoint.id_tokens.spelled.shape[1]
-    total = 0.0
-    for part, counts in zip(chunks(rows, batch_size), chunks(targets, batch_size), strict=True):
-        tokens = pad_right(part, checkpoint.tokenizer.pad_token_id)
+def validation_nats(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64) -> dict[str, float]:
+    """Mean over validation events of -log P(event | history before it), in nats: `nats_per_item` by the codes of its
+    id, and `nats_by_head` by the item head where there is one."""
+    ids, head = checkpoint.id_tokens, head_of(checkpoint.model)
+    size, pad = ids.spelled.shape[1], checkpoint.tokenizer.pad_token_id
+    by_codes, by_head, n = 0.0, 0.0, 0
+    for part in chunks(validation_events(checkpoint, corpus), batch_size):
+        rows = [checkpoint.history_tokens(known) for known, _ in part]
+        places = [(b, len(rows[b]) - at * size) for b, (_, n_valid) in enumerate(part) for at in range(n_valid, 0, -1)]
+        tokens, (line, begin) = pad_right(rows, pad), torch.tensor(places).T
         weights = torch.zeros(tokens.shape)
-        for i, (row, n) in enumerate(zip(part, counts, strict=True)):
-            weights[i, len(row) - n * size : len(row)] = 1
-        mean = weighted_next_token(checkpoint.model, tokens, weights)
-        total += float(mean) * float(weights.sum())
-    return total / sum(targets)
+        weights[line[:, None], begin[:, None] + torch.arange(size)] = 1
+        hidden_BTD = checkpoint.model.model(input_ids=tokens[:, :-1]).last_hidden_state
+        words = weighted_nats(checkpoint.model.lm_head(hidden_BTD), tokens[:, 1:], weights[:, 1:])
+        by_codes += float(words) * size * len(places)
+        n += len(places)
+        if head:
+            items = torch.tensor([ids.row[item] for known, n_valid in part for item in known[-n_valid:]])
+            by_head += float(head.nats(hidden_BTD[line, begin - 1], items)) * len(places)
+    return {"nats_per_item": by_codes / n} | ({"nats_by_head": by_head / n} if head else {})
 
 
-@torch.inference_mode()
-def nats_by_head(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64) -> float | None:
-    """The same by the item head; None where there is none."""
-    head, size = head_of(checkpoint.model), checkpoint.id_tokens.spelled.shape[1]
-    if head is None:
-        return None
-    item_of = {tuple(spelled): item for item, spelled in enumerate(checkpoint.id_tokens.spelled.tolist())}
-    rows, targets = validation_rows(checkpoint, corpus)
-    total = 0.0
-    for part, counts in zip(chunks(rows, batch_size), chunks(targets, batch_size), strict=True):
-        hidden_BTD = checkpoint.model.model(
-            input_ids=pad_right(part, checkpoint.tokenizer.pad_token_id)
-        ).last_hidden_state
-        ends = [(b, len(row), n) for b, (row, n) in enumerate(zip(part, counts, strict=True))]
-        places = [(b, length - (n - at) * size) for b, length, n in ends for at in range(n)]
-        items = torch.tensor([item_of[tuple(part[b][at : at + size])] for b, at in places])
-        before = torch.tensor(places) - torch.tensor([0, 1])
-        total += float(head.nats(hidden_BTD[before[:, 0], before[:, 1]], items)) * len(items)
-    return total / sum(targets)
-
-
-def validation_rows(checkpoint: Checkpoint, corpus: Corpus) -> tuple[list[list[int]], list[int]]:
-    """Tokens of histories that end in validation events, and how many of these there are in each."""
-    ids, history = checkpoint.id_tokens, checkpoint.renderer.history
-    start = checkpoint.tokenizer.convert_tokens_to_ids(HISTORY)
-    rows: list[list[int]] = []
-    targets: list[int] = []
+def validation_events(checkpoint: Checkpoint, corpus: Corpus) -> list[tuple[tuple[str, ...], int]]:
+    """Histories that end in validation events, and how many of these there are in each."""
+    found = []
     for timeline in corpus.timelines[:: math.ceil(len(corpus.timelines) / VALID_USERS)]:
         n_valid = timeline.splits.count(Split.VALID)
         known = [i for i, s in zip(timeline.item_ids, timeline.splits, strict=True) if s is not Split.TEST]
         if n_valid:
-            rows.append([start, *ids.of(known[-history - n_valid :]).flatten().tolist()])
-            targets.append(n_valid)
-    return rows, targets
+            found.append((tuple(known[-checkpoint.renderer.history - n_valid :]), n_valid))
+    return found
 
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-    vectors = load_file(run / READS[1] / "vectors.safetensors")["text"]
+    vectors = load_file(run / READS[1] / "vectors.safetensors")["text"] if config.histories else None
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         checkpoint = midtrain(corpus, ids, config, seed, work, vectors)
         checkpoint.save(work.path)
         work.counts["parameters"] = checkpoint.model.num_parameters()
         work.counts["vocabulary"] = len(checkpoint.tokenizer)
-        work.counts |= evaluate(checkpoint, corpus)
+        work.counts |= validation_nats(checkpoint, corpus)

@@ -195,4 +195,4 @@ def main(run: Path, config: Config, seed: int) -> None:
         opd(student, teacher, Slates.load(run / READS[3]), Traces.load(run / READS[4]).kept(), config, seed, work)
         student.save(work.path)
         work.counts["parameters"] = student.model.num_parameters()
-        work.counts["nats_per_item"] = s03_midtrain.nats_per_item(student, corpus)
+        work.counts["nats_per_item"] = s03_midtrain.validation_nats(student, corpus)["nats_per_item"]

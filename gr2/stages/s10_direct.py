@@ -40,8 +40,8 @@ from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
 from gr2.lm.keep import keeper
-from gr2.lm.onepass import hidden_states, read_candidates, read_words
-from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, scores_at_once, slate_tree, voices_at_once, with_advice
+from gr2.lm.onepass import hidden_states, read_words
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, read_scores, scores_at_once, slate_tree, voices_at_once
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
@@ -156,7 +156,7 @@ def behind_reasons(
     weights = [[0.0] * (start := text.index(think) + 1) + [1.0] * (len(text) - start) for text in texts]
     tree = slate_tree(checkpoint, texts, slates)
     hidden_BTD = hidden_states(checkpoint.model, tree)
-    scores_BK = with_advice(checkpoint, read_candidates(checkpoint.model, hidden_BTD, tree), slates)
+    scores_BK = read_scores(checkpoint, hidden_BTD, tree, texts, slates)
     return scores_BK, read_words(checkpoint.model, hidden_BTD, tree, weights)
 
 
@@ -212,7 +212,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         direct(checkpoint, advised, opinions, config, seed, work, worth)
         if config.advice and valid:
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
-        work.counts |= {name: round(getattr(checkpoint, name), 4) for name in ("advice", "items", "anyone")}
+        work.counts |= {name: round(weight, 4) for name, weight in checkpoint.beside.items()}
         checkpoint.save(work.path)
         advisor.save(work.path)
         advised.save(work.path)

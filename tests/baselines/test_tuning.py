@@ -7,9 +7,10 @@ from ranked import shop, slates
 from gr2.advice.features import Knowledge
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.sample import Sample
-from gr2.baselines.tuning import HELD_OUT, POINTS, Fitted, Method, Parts, tune
+from gr2.baselines.tuning import POINTS, Fitted, Method, Parts, tune
 from gr2.errors import UserError
 from gr2.evaluate.metrics import per_slate
+from gr2.retrieve.folds import HELD_OUT
 from gr2.types import Split
 
 CORPUS = shop(users=20)

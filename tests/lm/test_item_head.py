@@ -9,7 +9,7 @@ import shop
 import torch
 
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.item_head import START, ItemEmbedding, ItemHead, attach, head_of, start_from_texts
+from gr2.lm.item_head import START, ItemEmbedding, ItemHead, head_of, start_from_texts
 from gr2.lm.rank import scores_at_once, voices_at_once
 from gr2.lm.train import FitConfig
 from gr2.prompt.render import CANDIDATES, THINK
@@ -39,16 +39,8 @@ def test_vectors_start_as_principal_components():
     assert head.embed[:, :2].std().item() == pytest.approx(START, rel=1e-3)
 
 
-def with_head(seed: int = 0) -> Checkpoint:
-    checkpoint = shop.checkpoint(seed)
-    torch.manual_seed(seed)
-    think = checkpoint.tokenizer.convert_tokens_to_ids(THINK)
-    attach(checkpoint.model, ItemHead(torch.randn(24, shop.NANO.width)), checkpoint.id_tokens.spelled, think)
-    return checkpoint
-
-
 def test_items_are_read_where_their_ids_end():
-    checkpoint = with_head()
+    checkpoint = shop.checkpoint_with_head()
     embeddings = checkpoint.model.get_input_embeddings()
     assert isinstance(embeddings, ItemEmbedding)
     number = checkpoint.tokenizer.convert_tokens_to_ids
@@ -65,7 +57,7 @@ def test_items_are_read_where_their_ids_end():
 
 @torch.inference_mode()
 def test_voices_are_the_words_behind_the_prompt_the_advice_and_the_head_where_the_history_ends():
-    checkpoint = with_head()
+    checkpoint = shop.checkpoint_with_head()
     slates = [replace(s, advice=tuple(map(float, range(shop.K)))) for s in shop.slates(3, Split.TEST)]
     heard = voices_at_once(checkpoint, slates)
     head = head_of(checkpoint.model)
@@ -90,7 +82,7 @@ def test_voices_are_the_words_behind_the_prompt_the_advice_and_the_head_where_th
 
 
 def test_saved_and_read_back_it_scores_the_same(tmp_path):
-    checkpoint, slates = replace(with_head(), items=0.7, anyone=-0.2), shop.slates(2, Split.TEST)
+    checkpoint, slates = replace(shop.checkpoint_with_head(), items=0.7, anyone=-0.2), shop.slates(2, Split.TEST)
     checkpoint.save(tmp_path)
     again = Checkpoint.load(tmp_path, shop.corpus(), shop.semantic_ids())
     assert torch.equal(scores_at_once(again, slates), scores_at_once(checkpoint, slates))
@@ -107,7 +99,7 @@ def test_mid_training_teaches_it_the_shop(tmp_path):
     vectors = np.random.default_rng(0).normal(size=(24, 8))
     corpus = shop.corpus(60)
     checkpoint = s03_midtrain.midtrain(corpus, shop.semantic_ids(), config, 0, shop.work(tmp_path), vectors)
-    by_head = s03_midtrain.nats_by_head(checkpoint, corpus)
+    by_head = s03_midtrain.validation_nats(checkpoint, corpus).get("nats_by_head")
     assert by_head is not None
     assert log(4) - 0.1 < by_head < 2.0
     assert exp(-by_head) > 3 / 24
@@ -115,4 +107,4 @@ def test_mid_training_teaches_it_the_shop(tmp_path):
     firsts = voices_at_once(checkpoint, slates)[..., 2].argmax(1).tolist()
     assert sum(first == slate.target for first, slate in zip(firsts, slates, strict=True)) > 90
     assert weigh(checkpoint, slates).items > 0.5
-    assert s03_midtrain.nats_by_head(replace(checkpoint, model=shop.checkpoint().model), corpus) is None
+    assert s03_midtrain.validation_nats(shop.checkpoint(), corpus).get("nats_by_head") is None

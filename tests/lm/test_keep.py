@@ -5,23 +5,13 @@ import shop
 import torch
 
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.item_head import ItemHead, attach, head_of
+from gr2.lm.item_head import head_of
 from gr2.lm.keep import WEIGHT, change, keeper
 from gr2.lm.rank import scores_at_once, voices_at_once
 from gr2.lm.train import FitConfig, fit
-from gr2.prompt.render import THINK
 from gr2.types import Split
 
 SLATES = shop.slates(40, Split.TRAIN)
-
-
-def with_head():
-    checkpoint = shop.checkpoint()
-    think = checkpoint.tokenizer.convert_tokens_to_ids(THINK)
-    torch.manual_seed(0)
-    head = ItemHead(torch.randn(24, shop.NANO.width)).requires_grad_(False)
-    attach(checkpoint.model, head, checkpoint.id_tokens.spelled, think)
-    return checkpoint
 
 
 def test_change_by_hand():
@@ -38,7 +28,7 @@ def test_without_an_item_head_there_is_nothing_to_keep():
 
 
 def test_it_costs_what_has_changed():
-    checkpoint = with_head()
+    checkpoint = shop.checkpoint_with_head()
     cost = keeper(checkpoint)
     assert cost(SLATES[:2]).item() == pytest.approx(0, abs=1e-6)
     checkpoint.model.model.norm.weight.data *= 2  # doubles every state: the difference is the state
@@ -47,7 +37,7 @@ def test_it_costs_what_has_changed():
 
 def trained(tmp_path, keep: bool) -> tuple[float, float]:
     """How far the head's scores have moved, and how much likelier the targets are, after learning to name them."""
-    checkpoint = with_head()
+    checkpoint = shop.checkpoint_with_head()
     cost = keeper(checkpoint)
     with torch.no_grad():
         words, _, items, _ = voices_at_once(checkpoint, SLATES).unbind(-1)
@@ -73,7 +63,7 @@ def test_a_model_learns_to_rank_and_keeps_what_it_made_of_histories(tmp_path):
 
 
 def test_a_head_that_is_read_back_stays_as_it_is(tmp_path):
-    with_head().save(tmp_path)
+    shop.checkpoint_with_head().save(tmp_path)
     head = head_of(Checkpoint.load(tmp_path, shop.corpus(), shop.semantic_ids()).model)
     assert head is not None
     assert not head.embed.requires_grad

@@ -9,7 +9,7 @@ from gr2.sid.ablation_arms import ARMS, REFERENCE, arm, held_out, nats_of_events
 from gr2.sid.ablation_grid import RANDOM, TECHNIQUES, Catalogue, cell, once
 from gr2.sid.ablation_rows import arm_rows, grid_rows, matches
 from gr2.sid.engagement import co_engaged_pairs
-from gr2.stages.s03_midtrain import nats_per_item
+from gr2.stages.s03_midtrain import validation_nats
 from gr2.types import Split
 
 
@@ -83,7 +83,7 @@ def test_nats_are_those_of_mid_training():
     checkpoint, corpus = shop.checkpoint(), held_out(shop.corpus(), users=9)
     values = nats_of_events(checkpoint, corpus)
     assert len(values) == 9
-    assert values.mean() == pytest.approx(nats_per_item(checkpoint, corpus), abs=1e-4)
+    assert values.mean() == pytest.approx(validation_nats(checkpoint, corpus)["nats_per_item"], abs=1e-4)
 
 
 def test_held_out_keeps_all_training_events_and_no_test_event():

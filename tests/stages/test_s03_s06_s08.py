@@ -61,14 +61,14 @@ def test_nats_per_item_of_random_weights_by_hand():
     checkpoint = shop.checkpoint()
     with torch.no_grad():
         checkpoint.model.model.embed_tokens.weight.zero_()
-    nats = s03_midtrain.nats_per_item(checkpoint, shop.corpus())
+    nats = s03_midtrain.validation_nats(checkpoint, shop.corpus())["nats_per_item"]
     assert nats == pytest.approx(2 * log(checkpoint.model.config.vocab_size), abs=1e-4)
 
 
 def test_midtraining_learns_the_taste(midtrained):
     """Knowing nothing costs log 24 nats, knowing the department log 4."""
     checkpoint, folder = midtrained
-    nats = s03_midtrain.nats_per_item(checkpoint, shop.corpus(USERS))
+    nats = s03_midtrain.validation_nats(checkpoint, shop.corpus(USERS))["nats_per_item"]
     assert 0.9 * log(4) < nats < (log(4) + log(24)) / 2
     assert [row["step"] for row in read_metrics(folder) if row["phase"] == "midtrain_valid"] == [40, 80, 120, 160, 200]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import shop
-from chat_server import completion, running
+from chat_server import completion
 from pydantic import ValidationError
 
 from gr2.compress.judge import llm_judge
@@ -19,17 +19,10 @@ ITEMS = {item.item_id: item for item in shop.items()}
 SLATES = shop.slates(4, Split.TRAIN)
 
 
-@pytest.fixture(scope="module")
-def running_server():
-    with running() as chat:
-        yield chat
-
-
 @pytest.fixture
-def chat(running_server):
-    running_server.asked = []
-    running_server.act = last_first
-    return running_server
+def chat(chat):
+    chat.act = last_first
+    return chat
 
 
 def last_first(number, body):

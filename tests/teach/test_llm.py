@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from chat_server import completion, failure, running
+from chat_server import completion, failure
 from cinema import cinema, slate
 from pydantic import ValidationError
 
@@ -19,18 +19,6 @@ from gr2.teach import llm
 from gr2.teach.endpoint import OpenAIConfig
 from gr2.teach.sampling import BUCKETS, bucket
 from gr2.types import Item, SemanticId, Split
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with running() as chat:
-        yield chat
-
-
-@pytest.fixture
-def chat(running_server):
-    running_server.asked = []
-    return running_server
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from itertools import pairwise
 
 import pytest
-from chat_server import KEY, completion, cut_off, failure, running, stall
+from chat_server import KEY, completion, cut_off, failure, stall
 from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
 
@@ -14,12 +14,6 @@ from gr2.errors import UserError
 from gr2.teach.budget import Usage
 from gr2.teach.endpoint import OpenAIConfig, Sample, retry_after, samples_of, usage_of
 from gr2.teach.openai import IN_A_ROW, Question, ask
-
-
-@pytest.fixture(scope="module")
-def running_server():
-    with running() as chat:
-        yield chat
 
 
 @pytest.fixture
