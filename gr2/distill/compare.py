@@ -132,6 +132,12 @@ def rows(run: Run, table: str, models: Sequence[Contestant]) -> list[Result]:
     return made
 
 
+def averaged(table: str, row: str, metric: str, value_n: np.ndarray, users: np.ndarray) -> Result:
+    """The mean of (n,) values of slates, and its interval over their users."""
+    low, high = interval(bootstrap_means(value_n[:, None], users.tolist())[:, 0])
+    return Result(table=table, row=row, metric=metric, ours=float(value_n.mean()), low=low, high=high, n=len(users))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judge:
     """Means and paired differences on the test slates."""
@@ -173,16 +179,7 @@ class Judge:
         return [self.cost(name, f"share of direct's gain, {metric}", low, value, high, "-differences")]
 
     def row(self, name: str, metric: str, value_n: np.ndarray, users: np.ndarray, more: str = "") -> Result:
-        low, high = interval(bootstrap_means(value_n[:, None], users.tolist())[:, 0])
-        return Result(
-            table=self.table + more,
-            row=name,
-            metric=metric,
-            ours=float(value_n.mean()),
-            low=low,
-            high=high,
-            n=len(users),
-        )
+        return averaged(self.table + more, name, metric, value_n, users)
 
     def cost(self, name: str, metric: str, low: float, value: float, high: float, more: str = "") -> Result:
         n = CALLS if metric == "milliseconds" else len(self.slates)

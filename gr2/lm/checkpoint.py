@@ -106,6 +106,11 @@ class Checkpoint:
         return checkpoint
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a model lies there; a stage that is left out leaves its folder without one."""
+    return (folder / META).exists()
+
+
 def assemble(
     model: Any, tokenizer: Any, corpus: Corpus, ids: SemanticIds, *, template: str, markers: bool, history: int
 ) -> Checkpoint:

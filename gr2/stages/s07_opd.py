@@ -1,40 +1,51 @@
-"""Stage 7: on-policy distillation, a smaller thinking model that learns on what it writes itself.
+"""Stage 7: on-policy distillation, a thinking model that learns on what it writes itself.
 
 Left out unless the config names a teacher: then the folder is empty. The student is the run's own mid-trained model,
 or one of another shape that is mid-trained here from random weights. After a cold start on the kept traces (a model
 that never wrote a thought would draw none) it answers training slates, and learns from the reward of its answers and
-from the teacher's opinion of each of its tokens.
+from the teacher's opinion of each of its tokens. Where it is its own teacher, it is the fine-tuned model, which writes
+already. 08_rl goes on from here.
 
-Reads: 01_corpus, 02_sids, 03_midtrain, 04_slates, 05_traces, and the teacher's folder. Writes: a checkpoint,
-metrics.jsonl. Source: P2 §5, Eq. 4; forward KL and the cold start are ours.
+Reads: 01_corpus, 02_sids, 03_midtrain, 04_slates, 05_traces, 06_sft, and the teacher's folder. Writes: a checkpoint,
+metrics.jsonl. Source: P2 §5, Eq. 4; forward KL, the cold start and the student as its own teacher are ours.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors.numpy import load_file
 from torch import Tensor
+from transformers import AutoTokenizer
 
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
-from gr2.distill.opd import forward_kl, next_logprobs, of_tokens, opd_loss, reverse_kl, roll_out
+from gr2.distill.opd import forward_kl, next_logprobs, opd_loss, reverse_kl, roll_out, written_logprobs
+from gr2.distill.teachers import Teacher, in_process, itself_told, served
 from gr2.errors import UserError
 from gr2.evaluate.metrics import per_slate
 from gr2.lm.batches import epoch_picks, pad_right
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
+from gr2.lm.loss import weighted_next_token
 from gr2.lm.rank import rank_by_writing
 from gr2.lm.train import FitConfig, fit
 from gr2.record import StageFolder, is_complete, stage_folder
 from gr2.reward.conditional import conditional_reward
 from gr2.rl.advantage import group_advantages
 from gr2.stages import s03_midtrain, s06_sft
+from gr2.teach.endpoint import ServerConfig
 from gr2.types import AnswerStatus, Slate, Split, Trace
 
 NAME = "07_opd"
-READS = ("01_corpus", "02_sids", "03_midtrain", "04_slates", "05_traces")
+READS = ("01_corpus", "02_sids", "03_midtrain", "04_slates", "05_traces", "06_sft")
+ITSELF = "itself"
+TOLD = ("forward_kl", "sft")
+"""Objectives that read traces and write nothing."""
 
 
 class Config(BaseModel):
@@ -43,13 +54,16 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     teacher: str = ""
-    """Folder of the teacher's checkpoint, such as runs/nano/08_rl, of the same ids and tokenizer; without one the stage
-    is left out."""
+    """Folder of the teacher's checkpoint, such as runs/nano/08_rl, of the same ids and tokenizer; or "itself": the
+    fine-tuned model, told the target, teaches itself not told (ours). Without one the stage is left out."""
+    server: ServerConfig | None = None
+    """Where that checkpoint is served, if not in this process; of the folder only the tokenizer is read then."""
     student: s03_midtrain.Config | None = None
     """Mid-train this student first (base = false where its shape is not nano's); left out: the run's mid-trained
     model."""
-    objective: Literal["opd", "reverse_kl", "forward_kl"] = "opd"
-    """Reward and reverse KL (P2 Eq. 4), reverse KL alone, or forward KL on the kept traces (ours)."""
+    objective: Literal["opd", "reverse_kl", "forward_kl", "sft"] = "opd"
+    """Reward and reverse KL (P2 Eq. 4), reverse KL alone, forward KL on the kept traces (ours), or these traces as
+    06_sft learns their words, the teacher unheard: what the others are to be compared with (ours)."""
     beta: float = Field(1.0, ge=0)
     """Weight of log teacher - log student beside an advantage (P2 Eq. 4; value ours)."""
     rollouts: int = Field(4, ge=2)
@@ -57,7 +71,10 @@ class Config(BaseModel):
     alpha: float = 0.2
     """Worth of a well-formed answer (P3: 0.2)."""
     cold_steps: int = Field(100, ge=0)
-    """The first so many steps are forward KL on `batch_size` times `rollouts` kept traces each (ours)."""
+    """The first so many steps are forward KL on `batch_size` times `rollouts` kept traces each, or as "sft" where the
+    teacher is behind a server (ours). None where the student is its own teacher."""
+    traces: int | None = Field(None, ge=1)
+    """Kept traces that are learned from, drawn at random; left out: all (ours)."""
     thought_tokens: int = 48
     """Longest thought; what is longer is cut off and not valid."""
     fit: FitConfig = FitConfig(steps=200, batch_size=8, learning_rate=5e-4, warmup_steps=10)
@@ -65,34 +82,50 @@ class Config(BaseModel):
     valid_slates: int = 128
     """Validation slates looked at while training (ours)."""
 
+    @model_validator(mode="after")
+    def consistent(self) -> "Config":
+        if self.teacher == ITSELF and (self.student or self.server or self.objective in TOLD):
+            raise ValueError(f'teacher = "{ITSELF}" takes no student and no server, and writes: no "{self.objective}"')
+        if self.server and not (self.teacher and self.server.base_url and self.server.model):
+            raise ValueError("[opd.server] wants base_url, model and, for its tokenizer, the teacher's folder")
+        if self.server and self.objective == "forward_kl":
+            raise ValueError('objective = "forward_kl" wants the whole distribution; leave [opd.server] out')
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What the student learns from and with; each loss is a pure function of the step and torch's generator."""
 
     student: Checkpoint
-    teacher: Checkpoint
+    teacher: Teacher
+    whole: Any | None
+    """The teacher's model where its whole distribution can be had."""
     train: Sequence[Slate]
     texts: s06_sft.Rows | None
     """The kept traces; None where no step reads them."""
     config: Config
+    cold_steps: int
     seed: int
     work: StageFolder
 
     def loss(self, step: int) -> Tensor:
-        told = self.config.objective == "forward_kl" or step < self.config.cold_steps
+        told = self.config.objective in TOLD or step < self.cold_steps
         return self.told(step) if told else self.on_policy(step)
 
     def told(self, step: int) -> Tensor:
-        """Forward KL on kept traces."""
+        """Forward KL on kept traces, or the weighted next-token loss of 06_sft (P1)."""
         assert self.texts
         size = self.config.fit.batch_size * self.config.rollouts
         picks = epoch_picks(len(self.texts.tokens), size, step, self.seed)
         tokens = pad_right([self.texts.tokens[i] for i in picks], self.student.tokenizer.pad_token_id)
-        counts = pad_right([[float(w > 0) for w in self.texts.weights[i]] for i in picks], 0.0, torch.float32)
+        weights = pad_right([self.texts.weights[i] for i in picks], 0.0, torch.float32)
+        if self.whole is None or self.config.objective == "sft":
+            return weighted_next_token(self.student.model, tokens, weights)
         with torch.no_grad():
-            theirs = next_logprobs(self.teacher.model, tokens)
-        return forward_kl(next_logprobs(self.student.model, tokens), theirs, counts[:, 1:].to(theirs.device))
+            theirs = next_logprobs(self.whole, tokens)
+        counts = (weights[:, 1:] > 0).float().to(theirs.device)
+        return forward_kl(next_logprobs(self.student.model, tokens), theirs, counts)
 
     def on_policy(self, step: int) -> Tensor:
         """Reward and reverse KL on what the student writes."""
@@ -100,14 +133,13 @@ class Lesson:
         asked = [self.train[i] for i in epoch_picks(len(self.train), config.fit.batch_size, step, self.seed + 1)]
         longest = config.thought_tokens + max(len(s.candidates) for s in asked) + 2
         drawn = roll_out(self.student, asked, group, longest)
-        of = [s for s in asked for _ in range(group)]
-        paid = [conditional_reward(a, s, alpha=config.alpha).total for a, s in zip(drawn.answers, of, strict=True)]
+        paid = [
+            conditional_reward(a, s, alpha=config.alpha).total for a, s in zip(drawn.answers, drawn.slates, strict=True)
+        ]
         rewards_BG = torch.tensor(paid).view(-1, group)
         advantages_BG = group_advantages(rewards_BG)
-        with torch.no_grad():
-            theirs = of_tokens(next_logprobs(self.teacher.model, drawn.tokens), drawn.tokens)
-        ours = of_tokens(next_logprobs(self.student.model, drawn.tokens), drawn.tokens)
-        counts = drawn.written[:, 1:].to(ours.device)
+        ours = written_logprobs(self.student.model, drawn.prompts, drawn.written)
+        theirs, counts = self.teacher(drawn).to(ours.device), drawn.counts.to(ours.device)
         off = reverse_kl(ours.detach(), theirs, counts)
         self.work.metric(phase="rollouts", step=step, reward=rewards_BG.mean().item(), reverse_kl=off)
         if config.objective == "reverse_kl":
@@ -117,27 +149,32 @@ class Lesson:
 
 def opd(
     student: Checkpoint,
-    teacher: Checkpoint,
+    teacher: Teacher,
+    whole: Any | None,
     slates: Slates,
     kept: Sequence[Trace],
     config: Config,
     seed: int,
     work: StageFolder,
 ) -> None:
-    """Train the student's model in place. Raises UserError when the two have other tokenizers, or no trace was kept."""
-    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
-        raise UserError(
-            f"[opd] teacher: {config.teacher} has another tokenizer than the student; give both the same words"
-        )
-    if not kept and (config.cold_steps or config.objective == "forward_kl"):
+    """Train the student's model in place. `whole`: the teacher's model, where it is in this process and another than
+    the student's. Raises UserError when a step would read traces and none was kept."""
+    cold_steps = 0 if config.teacher == ITSELF else config.cold_steps
+    reads_traces = bool(cold_steps) or config.objective in TOLD
+    if reads_traces and not kept:
         raise UserError("05_traces: no trace was kept; raise [traces] attempts, or take no [opd] cold_steps")
+    if config.traces:
+        drawn = np.random.default_rng(seed).permutation(len(kept))[: config.traces]
+        kept = [kept[i] for i in drawn]
     weights = s06_sft.Config.model_validate({"fit": config.fit})
     lesson = Lesson(
         student=student,
         teacher=teacher,
+        whole=whole,
         train=slates.split(Split.TRAIN),
-        texts=s06_sft.make_rows(student, slates, kept, weights) if kept else None,
+        texts=s06_sft.make_rows(student, slates, kept, weights) if reads_traces else None,
         config=config,
+        cold_steps=cold_steps,
         seed=seed,
         work=work,
     )
@@ -152,6 +189,21 @@ def opd(
         seed=seed,
         evaluate=lambda: thinking_metrics(student, valid, config.thought_tokens),
     )
+
+
+def meet(config: Config, student: Checkpoint, corpus: Corpus, ids: SemanticIds) -> tuple[Teacher, Any | None]:
+    """The teacher, and its model where its whole distribution can be had. Raises UserError when it has another
+    tokenizer than the student."""
+    if config.teacher == ITSELF:
+        return itself_told(student.with_model(deepcopy(student.model).eval())), None
+    folder = Path(config.teacher)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if student.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise UserError(f"[opd] teacher: {folder} has another tokenizer than the student; give both the same words")
+    if config.server:
+        return served(config.server), None
+    model = Checkpoint.load(folder, corpus, ids).model
+    return in_process(model), model
 
 
 def thinking_metrics(checkpoint: Checkpoint, slates: Sequence[Slate], thought_tokens: int) -> dict[str, float]:
@@ -173,26 +225,31 @@ def thinking_metrics(checkpoint: Checkpoint, slates: Sequence[Slate], thought_to
 
 def start(run: Path, config: Config, corpus: Corpus, ids: SemanticIds, seed: int, work: StageFolder) -> Checkpoint:
     """The student as it is before it has met the teacher."""
+    if config.teacher == ITSELF:
+        return Checkpoint.load(run / READS[5], corpus, ids)
     if config.student is None:
         return Checkpoint.load(run / READS[2], corpus, ids)
     folder = work.path / "midtrained"
     if not is_complete(folder):
         inputs = {name: run / name for name in READS[:2]}
+        vectors = load_file(run / READS[1] / "vectors.safetensors")["text"] if config.student.histories else None
         with stage_folder(folder, {**config.student.model_dump(), "seed": seed}, inputs) as inner:
-            s03_midtrain.midtrain(corpus, ids, config.student, seed, inner).save(inner.path)
+            s03_midtrain.midtrain(corpus, ids, config.student, seed, inner, vectors).save(inner.path)
     return Checkpoint.load(folder, corpus, ids)
 
 
 def main(run: Path, config: Config, seed: int) -> None:
-    inputs = {name: run / name for name in READS} | ({"teacher": Path(config.teacher)} if config.teacher else {})
+    elsewhere = config.teacher not in ("", ITSELF)
+    inputs = {name: run / name for name in READS} | ({"teacher": Path(config.teacher)} if elsewhere else {})
     with stage_folder(run / NAME, {**config.model_dump(), "seed": seed}, inputs) as work:
         if not config.teacher:
             work.counts["left_out"] = True
             return
         corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-        teacher = Checkpoint.load(Path(config.teacher), corpus, ids)
         student = start(run, config, corpus, ids, seed, work)
-        opd(student, teacher, Slates.load(run / READS[3]), Traces.load(run / READS[4]).kept(), config, seed, work)
+        teacher, whole = meet(config, student, corpus, ids)
+        kept = Traces.load(run / READS[4]).kept()
+        opd(student, teacher, whole, Slates.load(run / READS[3]), kept, config, seed, work)
         student.save(work.path)
         work.counts["parameters"] = student.model.num_parameters()
         work.counts["nats_per_item"] = s03_midtrain.validation_nats(student, corpus)["nats_per_item"]

@@ -4,7 +4,9 @@ Rollouts are free (not held to valid answers): an invalid answer costs what the 
 have a better and a worse candidate take part, also those whose traces were refused. Every rollout is kept in
 rollouts.jsonl (`gr2 rollouts` shows them), and the weights kept are those that rank validation slates best.
 
-Reads: 01_corpus, 02_sids, 04_slates, 06_sft. Writes: a checkpoint, metrics.jsonl, rollouts.jsonl.
+It goes on from 07_opd where that stage made a model, and from 06_sft otherwise.
+
+Reads: 01_corpus, 02_sids, 04_slates, 06_sft, 07_opd. Writes: a checkpoint, metrics.jsonl, rollouts.jsonl.
 Source: P1 §4, P2 §4, DAPO; values of P3 where stated.
 """
 
@@ -23,7 +25,7 @@ from trl import GRPOConfig
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.evaluate.metrics import recall_at_1
-from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.checkpoint import Checkpoint, is_checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_writing
 from gr2.progress import bar
@@ -39,7 +41,7 @@ from gr2.rl.shown import random_places, shown_as
 from gr2.types import Slate, Split
 
 NAME = "08_rl"
-READS = ("01_corpus", "02_sids", "04_slates", "06_sft")
+READS = ("01_corpus", "02_sids", "04_slates", "06_sft", "07_opd")
 ROLLOUTS = "rollouts.jsonl"
 LOGGED = ("reward", "reward_std", "completions/mean_length", "dynamic_sampling/live_share", "entropy")
 """Of what TRL logs."""
@@ -222,7 +224,8 @@ class Advance(TrainerCallback):
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-    slates, checkpoint = Slates.load(run / READS[2]), Checkpoint.load(run / READS[3], corpus, ids)
+    before = READS[4] if is_checkpoint(run / READS[4]) else READS[3]
+    slates, checkpoint = Slates.load(run / READS[2]), Checkpoint.load(run / before, corpus, ids)
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         rl(checkpoint, slates, config, seed, work)

@@ -62,7 +62,7 @@ class Config(BaseModel):
     """A language model that judges in the place of the ranker (P2); `slates` and `n` are not read. Left out: the
     ranker of 08_rl (ours)."""
     fit: FitConfig | None = None
-    """Training, `batch_size` slates a step; left out: no compressor is made."""
+    """Training, `batch_size` slates a step; left out, or without steps: no compressor is made."""
 
     @model_validator(mode="after")
     def judge_is_named(self) -> "Config":
@@ -182,7 +182,7 @@ def compress_all(compressor: Compressor, slates: Sequence[Slate]) -> float:
 def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        if config.fit is None:
+        if config.fit is None or not config.fit.steps:
             return
         corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
         slates, ranker = Slates.load(run / READS[2]), Checkpoint.load(run / READS[3], corpus, ids)

@@ -28,7 +28,7 @@ from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.evaluate.report import write_report
 from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import INCOMING, evaluate
-from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.checkpoint import Checkpoint, is_checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.pretrained import load_pretrained
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
@@ -38,7 +38,18 @@ from gr2.serve.ranker import Bundle
 from gr2.types import Ranking, Slate, Split
 
 NAME = "12_evaluate"
-READS = ("01_corpus", "02_sids", "03_midtrain", "04_slates", "05_traces", "06_sft", "08_rl", "10_direct", "11_bundle")
+READS = (
+    "01_corpus",
+    "02_sids",
+    "03_midtrain",
+    "04_slates",
+    "05_traces",
+    "06_sft",
+    "07_opd",
+    "08_rl",
+    "10_direct",
+    "11_bundle",
+)
 
 
 Ranker = Callable[[Sequence[Slate]], list[Ranking]]
@@ -88,10 +99,10 @@ def tuned_rankers(
 
 
 def gr2_rankers(
-    midtrained: Checkpoint, tuned: Checkpoint, rewarded: Checkpoint, served: Checkpoint
+    midtrained: Checkpoint, tuned: Checkpoint, distilled: Checkpoint | None, rewarded: Checkpoint, served: Checkpoint
 ) -> dict[str, Ranker]:
     """GR2 as it grows: the mid-trained model's own likelihood, at once and behind a category thought, after SFT, after
-    RL, and the served model, both ways."""
+    on-policy distillation where there was any, after RL, and the served model, both ways."""
 
     def at_once(checkpoint: Checkpoint, label: str) -> Ranker:
         return lambda slates: rank_in_one_pass(checkpoint, slates, batch_size=64, label=label)
@@ -106,6 +117,7 @@ def gr2_rankers(
         ),
         "gr2_sft_thinking": thinking(tuned, "SFT, thinking"),
         "gr2_sft_direct": at_once(tuned, "SFT, direct"),
+        **({"gr2_opd_thinking": thinking(distilled, "OPD, thinking")} if distilled else {}),
         "gr2_rl_thinking": thinking(rewarded, "RL, thinking"),
         "gr2_thinking": thinking(served, "thinking"),
         "gr2_direct": at_once(served, "direct"),
@@ -157,6 +169,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     train, valid, test = (slates.split(split) for split in (Split.TRAIN, Split.VALID, Split.TEST))
     midtrained = Checkpoint.load(run / "03_midtrain", corpus, ids)
     tuned = Checkpoint.load(run / "06_sft", corpus, ids)
+    distilled = Checkpoint.load(run / "07_opd", corpus, ids) if is_checkpoint(run / "07_opd") else None
     rewarded = Checkpoint.load(run / "08_rl", corpus, ids)
     bundle = Bundle.load(run / "11_bundle")
     vectors = load_file(run / "02_sids" / "vectors.safetensors")["text"]
@@ -167,7 +180,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
         tuning = tuned_rankers(train, valid, knowledge, seed, examined)
         legacy = legacy_rankers(knowledge, tuning)
-        gr2 = gr2_rankers(midtrained, tuned, rewarded, bundle.model)
+        gr2 = gr2_rankers(midtrained, tuned, distilled, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
         on_test = {name: ranker(test) for name, ranker in (legacy | plain | gr2).items()}
         orders = shuffled_orders(test[: config.shuffled], seed)

@@ -1,4 +1,4 @@
-"""One request to an OpenAI-compatible chat endpoint, and what is to be made of the response. (ours)
+"""One request to an OpenAI-compatible endpoint, and what is to be made of the response. (ours)
 
 The key goes into one header and nowhere else: not into the cache, the record, a message or a log.
 """
@@ -6,7 +6,10 @@ The key goes into one header and nowhere else: not into the cache, the record, a
 import asyncio
 import json
 import os
+import random
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -23,21 +26,43 @@ PASSING = (408, 425, 429)
 """Statuses that pass by themselves, as those from 500 do."""
 FATAL = (401, 402, 403, 404, 405)
 """Statuses that every other request would meet too."""
+LONGEST_WAIT = 600.0
+"""Seconds: a server that asks for a longer pause is not waited for."""
 SECRET = 16
 """Characters from which on a key is a secret; servers without keys are given shorter ones, such as "EMPTY"."""
 
 
-class OpenAIConfig(BaseModel):
-    """The [traces.openai] table, and [compress.judge]."""
+class ServerConfig(BaseModel):
+    """Where a model is served, and how patiently it is asked; the [opd.server] table."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     base_url: str = ""
-    """Where `/chat/completions` is, for example "http://localhost:8000/v1"."""
+    """Where `/chat/completions` and `/completions` are, for example "http://localhost:8000/v1"."""
     model: str = ""
-    """As the server names it; P1 asks Qwen3-32B."""
+    """As the server names it; P1's teacher is Qwen3-32B."""
     api_key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key; "" for a server that wants none."""
+    concurrency: int = Field(default=8, ge=1)
+    """Requests under way at once."""
+    timeout: float = Field(default=120.0, gt=0)
+    """Seconds for one whole request."""
+    retries: int = Field(default=6, ge=0)
+    """Times that a request is sent again after 429, 5xx, a time-out, a broken connection or a reply that is none."""
+    backoff: float = Field(default=1.0, gt=0)
+    """Seconds before the first retry, doubled with each, less a random part of up to a half."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _holds_no_key(cls, url: str) -> str:
+        if url and (not url.startswith(("http://", "https://")) or "@" in url or "?" in url):
+            raise ValueError('write it as "https://host/v1"; a key belongs into the environment (api_key_env)')
+        return url.rstrip("/")
+
+
+class OpenAIConfig(ServerConfig):
+    """The [traces.openai] table, and [compress.judge]: a language model that teaches or judges."""
+
     template: str = "p2"
     """gr2/prompt/templates/teacher_<template>.txt: "p1" or "p2"."""
     priming: bool = True
@@ -52,14 +77,6 @@ class OpenAIConfig(BaseModel):
     """Of sampling (ours)."""
     max_tokens: int = Field(default=1024, ge=1)
     """Longest reply, in tokens, with any thought that the model writes before it (ours; P3: reasoning is about 130)."""
-    concurrency: int = Field(default=8, ge=1)
-    """Requests under way at once."""
-    timeout: float = Field(default=120.0, gt=0)
-    """Seconds for one whole request."""
-    retries: int = Field(default=6, ge=0)
-    """Times that a request is sent again after 429, 5xx, a time-out, a broken connection or a reply that is none."""
-    backoff: float = Field(default=1.0, gt=0)
-    """Seconds before the first retry, doubled with each, less a random part of up to a half."""
     budget_tokens: int = Field(default=2_000_000, ge=1)
     """Tokens, read and written, that these traces may cost; replies from the cache count as what they once cost."""
     budget_cost: float | None = Field(default=None, gt=0)
@@ -72,13 +89,6 @@ class OpenAIConfig(BaseModel):
     """Replies are kept below it, in teacher/."""
     extra: dict[str, Any] = {}
     """More of the request's body, as the server wants it: { response_format = { type = "json_object" } }."""
-
-    @field_validator("base_url")
-    @classmethod
-    def _holds_no_key(cls, url: str) -> str:
-        if url and (not url.startswith(("http://", "https://")) or "@" in url or "?" in url):
-            raise ValueError('write it as "https://host/v1"; a key belongs into the environment (api_key_env)')
-        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _money_needs_prices(self) -> "OpenAIConfig":
@@ -112,16 +122,30 @@ class Again(Exception):
 class Endpoint:
     """Where requests go."""
 
-    config: OpenAIConfig
+    config: ServerConfig
     key: str
     http: httpx.AsyncClient
+    path: str
+    """Below base_url, such as "chat/completions"."""
+    answered: Callable[[dict[str, Any]], bool]
+    """Whether a reply holds what was asked for; one that does not is asked for again."""
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, config: ServerConfig, path: str, table: str, answered: Callable[[dict[str, Any]], bool]
+    ) -> "AsyncIterator[Endpoint]":
+        """With connections of its own. Raises UserError, naming the config's table, without a usable key."""
+        key = read_key(config, table)
+        async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=config.concurrency)) as http:
+            yield cls(config=config, key=key, http=http, path=path, answered=answered)
 
     @property
     def url(self) -> str:
-        return f"{self.config.base_url}/chat/completions"
+        return f"{self.config.base_url}/{self.path}"
 
     async def post(self, body: bytes) -> dict[str, Any]:
-        """The reply to one try: a JSON object with at least one choice.
+        """The reply to one try: a JSON object that is `answered`.
 
         Raises Again, GivenUp, or UserError where the fault is the config's.
         """
@@ -137,6 +161,19 @@ class Endpoint:
         except httpx.RequestError as error:
             raise Again(f"the connection broke ({type(error).__name__})", billed=True) from None
         return self._judge(response)
+
+    async def insist(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The reply to as many tries as the config allows. Raises UserError where none comes through."""
+        reason = ""
+        for retry in range(self.config.retries + 1):
+            try:
+                return await self.post(json.dumps(body).encode())
+            except Again as trouble:
+                reason = str(trouble)
+                await asyncio.sleep(max(trouble.wait, pause(self.config.backoff, retry + 1)))
+            except GivenUp as refusal:
+                raise UserError(f"{self.url} says {refusal}") from None
+        raise UserError(f"{self.url}: {reason} (tried {self.config.retries + 1} times); mend the server and run again")
 
     def _headers(self) -> dict[str, str]:
         bearer = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -156,12 +193,17 @@ class Endpoint:
             reply = json.loads(text)
         except (ValueError, RecursionError):
             reply = None
-        if not isinstance(reply, dict) or not samples_of(reply):
+        if not isinstance(reply, dict) or not self.answered(reply):
             raise Again(f"no choices in the reply: {reason}", billed=True)
         return reply
 
 
-def read_key(config: OpenAIConfig, table: str) -> str:
+def pause(backoff: float, retry: int) -> float:
+    """Seconds before the `retry`-th try after the first (from 1): doubled with each, less up to a half."""
+    return random.uniform(0.5, 1) * min(LONGEST_WAIT, backoff * 2 ** (retry - 1))
+
+
+def read_key(config: ServerConfig, table: str) -> str:
     """The key from the environment. Raises UserError, naming the config's table, when it is not there or cannot be
     one."""
     name = config.api_key_env

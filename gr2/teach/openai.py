@@ -7,7 +7,6 @@ way are waited for and a UserError says how to go on: every reply is in the cach
 
 import asyncio
 import json
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,17 +14,13 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-import httpx
-
 from gr2.errors import UserError
 from gr2.progress import bar
 from gr2.teach.budget import Budget, Prices, Spent, Usage
 from gr2.teach.cache import ReplyCache
-from gr2.teach.endpoint import Again, Endpoint, GivenUp, OpenAIConfig, Sample, read_key, samples_of, usage_of
+from gr2.teach.endpoint import LONGEST_WAIT, Again, Endpoint, GivenUp, OpenAIConfig, Sample, pause, samples_of, usage_of
 
 TRACES = "traces.openai"
-LONGEST_WAIT = 600.0
-"""Seconds: a server that asks for a longer pause is not waited for."""
 IN_A_ROW = 10
 """Questions given up one after the other, after which nothing more is asked."""
 
@@ -60,22 +55,21 @@ def ask(
 ) -> Asked:
     """Ask all, behind a bar if there is a label. Raises UserError, naming the config's table, when it had to stop
     before the end."""
-    return asyncio.run(_ask(config, questions, seed, read_key(config, table), table, label))
+    return asyncio.run(_ask(config, questions, seed, table, label))
 
 
-async def _ask(
-    config: OpenAIConfig, questions: Sequence[Question], seed: int, key: str, table: str, label: str | None
-) -> Asked:
-    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=config.concurrency)) as http:
-        endpoint = Endpoint(config=config, key=key, http=http)
-        return await _Conversation(endpoint, questions, seed, table).run(label)
+async def _ask(config: OpenAIConfig, questions: Sequence[Question], seed: int, table: str, label: str | None) -> Asked:
+    async with Endpoint.open(config, "chat/completions", table, lambda reply: bool(samples_of(reply))) as endpoint:
+        return await _Conversation(endpoint, config, questions, seed, table).run(label)
 
 
 class _Conversation:
     """One run over all questions."""
 
-    def __init__(self, endpoint: Endpoint, questions: Sequence[Question], seed: int, table: str) -> None:
-        self.endpoint, self.config, self.questions, self.seed = endpoint, endpoint.config, questions, seed
+    def __init__(
+        self, endpoint: Endpoint, config: OpenAIConfig, questions: Sequence[Question], seed: int, table: str
+    ) -> None:
+        self.endpoint, self.config, self.questions, self.seed = endpoint, config, questions, seed
         self.table = table
         self.cache = ReplyCache(folder=self.config.cache / "teacher")
         prices = Prices(million_in=self.config.price_in, million_out=self.config.price_out)
@@ -220,8 +214,7 @@ class _Conversation:
 
     async def pause(self, retry: int) -> None:
         """Exponential back-off with jitter, after whatever pause the server has asked of all."""
-        doubled = self.config.backoff * 2 ** (retry - 1) if retry else 0.0
-        jittered = random.uniform(0.5, 1) * min(LONGEST_WAIT, doubled)
+        jittered = pause(self.config.backoff, retry) if retry else 0.0
         await asyncio.sleep(max(0.0, self.not_before - time.monotonic()) + jittered)
 
     async def try_once(self, body: dict[str, Any]) -> dict[str, Any]:

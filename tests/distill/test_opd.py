@@ -6,16 +6,11 @@ import pytest
 import shop
 import torch
 
-from gr2.distill.opd import forward_kl, next_logprobs, of_tokens, opd_loss, reverse_kl, roll_out
+from gr2.distill.opd import forward_kl, next_logprobs, opd_loss, reverse_kl, roll_out, written_logprobs
 from gr2.types import Split
 
 SLATES = shop.slates(2, Split.TRAIN)
 TEACHER, STUDENT = torch.tensor([0.7, 0.2, 0.1]).log(), torch.tensor([0.25, 0.5, 0.25]).log()
-
-
-def test_log_probabilities_are_of_the_tokens_that_come_next():
-    logp = torch.tensor([[[0.1, 0.9], [0.3, 0.7]]]).log()
-    assert of_tokens(logp, torch.tensor([[0, 1, 0]])).exp().tolist()[0] == pytest.approx([0.9, 0.3])
 
 
 def test_the_loss_by_hand():
@@ -59,13 +54,14 @@ def test_rollouts_hold_the_prompt_and_what_was_written():
     checkpoint = shop.checkpoint()
     torch.manual_seed(0)
     drawn = roll_out(checkpoint, SLATES, 3, 6)
-    assert len(drawn.tokens) == len(drawn.written) == len(drawn.answers) == 6
-    for i, (tokens, written) in enumerate(zip(drawn.tokens, drawn.written, strict=True)):
-        read = checkpoint.renderer.prompt(SLATES[i // 3], think=True)
-        first = int(written.argmax())
-        assert checkpoint.tokenizer.decode(tokens[:first]) == read
-        assert 1 <= written.sum() <= 6
-        assert (written[first : first + int(written.sum())] == 1).all()
+    assert [s.slate_id for s in drawn.slates] == [s.slate_id for s in SLATES for _ in range(3)]
+    assert len(drawn.prompts) == len(drawn.written) == len(drawn.answers) == 6
+    for slate, prompt, written, counts in zip(
+        drawn.slates, drawn.prompts, drawn.written, drawn.counts.tolist(), strict=True
+    ):
+        assert checkpoint.tokenizer.decode(prompt) == checkpoint.renderer.prompt(slate, think=True)
+        assert 1 <= len(written) <= 6
+        assert counts == [1.0] * len(written) + [0.0] * (len(counts) - len(written))
 
 
 def test_rollouts_differ_within_a_slate_and_repeat_with_the_generator():
@@ -73,14 +69,18 @@ def test_rollouts_differ_within_a_slate_and_repeat_with_the_generator():
     drawn = []
     for _ in range(2):
         torch.manual_seed(1)
-        drawn.append(roll_out(checkpoint, SLATES, 3, 6).tokens)
-    assert torch.equal(*drawn)
-    assert not torch.equal(drawn[0][0], drawn[0][1])
+        drawn.append(roll_out(checkpoint, SLATES, 3, 6).written)
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[0][1]
 
 
-def test_log_probabilities_of_rollouts_are_the_models():
+def test_log_probabilities_of_what_was_written_are_the_models():
+    """Each behind its own prompt, of another length; 0 beyond the last token."""
     checkpoint = shop.checkpoint()
-    tokens = torch.tensor([[5, 7, 9, 11]])
-    logp = of_tokens(next_logprobs(checkpoint.model, tokens), tokens)
-    logits = checkpoint.model(tokens).logits
-    assert logp[0, 1].item() == pytest.approx(logits[0, 1].log_softmax(-1)[9].item(), abs=1e-5)
+    logp = written_logprobs(checkpoint.model, [[5, 7], [6, 8, 10]], [[9, 11, 12], [13]])
+    assert logp.shape == (2, 3)
+    for prompt, written, found in (([5, 7], [9, 11, 12], logp[0]), ([6, 8, 10], [13], logp[1, :1])):
+        whole = torch.tensor([[*prompt, *written]])
+        theirs = next_logprobs(checkpoint.model, whole)[0].gather(-1, whole[0, 1:, None])[:, 0]
+        assert found.tolist() == pytest.approx(theirs[len(prompt) - 1 :].tolist(), abs=1e-5)
+    assert logp[1, 1:].tolist() == [0, 0]

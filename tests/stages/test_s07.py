@@ -4,11 +4,14 @@ import copy
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import shop
 import torch
+from pydantic import ValidationError
 
 from gr2.artifacts import Traces
+from gr2.distill.teachers import in_process
 from gr2.errors import UserError
 from gr2.lm.alignment import Mix
 from gr2.lm.train import FitConfig
@@ -49,8 +52,9 @@ def models(tmp_path_factory):
 
 
 def taught(models, folder, **changes):
-    student = shop.clone(models[0])
-    s07_opd.opd(student, models[1], SLATES, TRACES.kept(), OPD.model_copy(update=changes), 0, shop.work(folder))
+    student, teacher = shop.clone(models[0]), models[1].model
+    config = OPD.model_copy(update=changes)
+    s07_opd.opd(student, in_process(teacher), teacher, SLATES, TRACES.kept(), config, 0, shop.work(folder))
     return student
 
 
@@ -73,6 +77,23 @@ def test_forward_kl_writes_nothing_and_learns_to_answer(models, tmp_path):
     assert after > max(before, 0.8)
 
 
+def test_sft_hears_no_teacher_and_learns_from_so_many_traces(models, tmp_path):
+    fit = OPD.fit.model_copy(update={"steps": 2, "batch_size": 1, "warmup_steps": 1})
+    kept = TRACES.kept()
+    two = [kept[i] for i in np.random.default_rng(0).permutation(len(kept))[:2]]
+
+    def weights(teacher, kept, **changes):
+        student, update = shop.clone(models[0]), {"fit": fit, "rollouts": 2, "valid_slates": 0, **changes}
+        config = OPD.model_copy(update=update)
+        s07_opd.opd(student, in_process(teacher), teacher, SLATES, kept, config, 0, shop.work(tmp_path))
+        return torch.cat([p.detach().flatten() for p in student.model.parameters()])
+
+    taught = weights(models[1].model, kept, objective="sft", traces=2)
+    assert torch.equal(taught, weights(models[0].model, two, objective="sft"))
+    assert not torch.equal(taught, weights(models[1].model, kept, objective="sft"))
+    assert not torch.equal(taught, weights(models[1].model, two, objective="forward_kl"))
+
+
 def test_reverse_kl_reads_no_reward(models, tmp_path):
     """With every target elsewhere the same weights come out; with rewards they would not. The one who writes well is
     the student here, or all answers would earn the same."""
@@ -82,20 +103,58 @@ def test_reverse_kl_reads_no_reward(models, tmp_path):
     def weights(slates, objective):
         student = models[1].with_model(copy.deepcopy(models[1].model))
         config = OPD.model_copy(update={"objective": objective, "fit": fit, "cold_steps": 0, "valid_slates": 0})
-        s07_opd.opd(student, models[0], slates, TRACES.kept(), config, 0, shop.work(tmp_path))
+        s07_opd.opd(student, in_process(models[0].model), None, slates, (), config, 0, shop.work(tmp_path))
         return torch.cat([p.detach().flatten() for p in student.model.parameters()])
 
     assert torch.equal(weights(SLATES, "reverse_kl"), weights(moved, "reverse_kl"))
     assert not torch.equal(weights(SLATES, "reverse_kl"), weights(SLATES, "opd"))
 
 
-def test_another_tokenizer_and_no_trace_are_the_users_errors(models, tmp_path):
+def test_told_the_target_it_teaches_itself(models, tmp_path):
+    """The fine-tuned model names a candidate that the neighbours name more often than it would unknowing; after it has
+    taught itself, its own words are likelier to the one that was told."""
+    config = s07_opd.Config(teacher="itself", thought_tokens=12, valid_slates=20, fit=OPD.fit, beta=1.0)
+    fit = OPD.fit.model_copy(update={"steps": 40, "learning_rate": 1e-3})
+    config = config.model_copy(update={"fit": fit, "objective": "reverse_kl"})
+    student = shop.clone(models[1])
+    teacher, whole = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
+    assert whole is None
+    s07_opd.opd(student, teacher, whole, SLATES, (), config, 0, shop.work(tmp_path))
+    rows = [row["reverse_kl"] for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
+    assert len(rows) == 40
+    assert sum(rows[-10:]) < 0.9 * sum(rows[:10])
+
+
+def test_no_trace_is_the_users_error(models, tmp_path):
+    with pytest.raises(UserError, match="no trace was kept; raise"):
+        s07_opd.opd(models[0], in_process(models[1].model), None, SLATES, (), OPD, 0, shop.work(tmp_path))
+
+
+def test_another_tokenizer_is_the_users_error(models, tmp_path):
     other = shop.checkpoint()
     other.tokenizer.add_tokens(["<new>"])
-    with pytest.raises(UserError, match="teacher: teacher has another tokenizer"):
-        s07_opd.opd(models[0], other, SLATES, TRACES.kept(), OPD, 0, shop.work(tmp_path))
-    with pytest.raises(UserError, match="no trace was kept; raise"):
-        s07_opd.opd(models[0], models[1], SLATES, (), OPD, 0, shop.work(tmp_path))
+    other.save(tmp_path)
+    config = OPD.model_copy(update={"teacher": str(tmp_path)})
+    with pytest.raises(UserError, match="has another tokenizer than the student"):
+        s07_opd.meet(config, models[0], shop.corpus(60), shop.semantic_ids())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher": "itself", "objective": "forward_kl"}, "takes no student and no server"),
+        ({"teacher": "itself", "student": MIDTRAIN.model_dump()}, "takes no student and no server"),
+        ({"server": {"base_url": "http://h/v1", "model": "m"}}, "wants base_url, model and"),
+        ({"teacher": "t", "server": {"base_url": "http://h/v1"}}, "wants base_url, model and"),
+        (
+            {"teacher": "t", "server": {"base_url": "http://h/v1", "model": "m"}, "objective": "forward_kl"},
+            "wants the whole distribution",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        s07_opd.Config(**changes)
 
 
 def complete(folder, digest) -> None:

@@ -26,7 +26,8 @@ class ChatServer:
         self.headers: list[dict[str, str]] = []
         self.under_way = self.most_under_way = 0
         self.app = FastAPI()
-        self.app.post("/v1/chat/completions")(self.complete)
+        for path in ("/v1/chat/completions", "/v1/completions"):
+            self.app.post(path)(self.complete)
         self.url = ""
 
     async def complete(self, request: Request) -> Response:

@@ -1,0 +1,140 @@
+"""SFT against on-policy distillation, at equal compute, as traces grow: what P2 §5 asserts and does not show.
+
+    python -m gr2.distill.study runs/nano
+
+Both start from the mid-trained model of a finished run and learn from the same kept traces: SFT as 06_sft learns their
+words, OPD by a cold start on them and then on what it writes itself, its teacher the run's 08_rl. Their steps are such
+that both take about as many CPU seconds, which the table tells. Writes RUN/opd-study: a folder a student, made once,
+and study.json, rows in the form of docs/results.json. All is measured on the test slates; nothing is chosen by them.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+
+from gr2.artifacts import Slates, Traces
+from gr2.distill.compare import INCOMING, METRICS, averaged
+from gr2.distill.opd import roll_out, written_logprobs
+from gr2.distill.students import Run
+from gr2.distill.teachers import in_process
+from gr2.errors import UserError
+from gr2.evaluate.metrics import per_slate
+from gr2.evaluate.results import Result
+from gr2.evaluate.results_page import INTRO, page
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.generate import Budget
+from gr2.lm.memory import keep_freed_memory
+from gr2.lm.rank import rank_by_thinking, rank_by_writing
+from gr2.lm.train import FitConfig
+from gr2.record import RECORD, StageFolder, read_json, write_json
+from gr2.stages import s03_midtrain, s07_opd
+from gr2.types import AnswerStatus, Ranking, Slate, Split
+
+TRACES = (100, 1000, None, 300, 3000)
+"""Kept traces that are learned from, in the order in which they are tried; None: all."""
+FIT = FitConfig(steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=10, dropout=0.1)
+OPD = s07_opd.Config.model_validate({"cold_steps": 150, "valid_slates": 0, "fit": FIT})
+SFT = OPD.model_copy(update={"objective": "sft", "fit": FIT.model_copy(update={"steps": 510})})
+"""A step of SFT takes half the time of one on policy, three quarters of one of forward KL."""
+ASKED = 256
+"""Test slates that the students roll out once for the reverse KL."""
+
+
+def students(run: Run) -> dict[str, Path]:
+    """Name -> folder of every student; goes on where a stopped call was."""
+    kept = Traces.load(run.run / "05_traces").kept()
+    slates, teacher = Slates.load(run.run / "04_slates"), run.checkpoint(run.run / "08_rl").model
+    middle = run.run / "03_midtrain"
+    inputs = [middle, run.run / "04_slates", run.run / "05_traces", run.run / "08_rl"]
+
+    def taught(config: s07_opd.Config) -> Callable[[StageFolder], Checkpoint]:
+        def train(work: StageFolder) -> Checkpoint:
+            student, start = run.checkpoint(middle), time.process_time()
+            s07_opd.opd(student, in_process(teacher), teacher, slates, kept, config, run.seed, work)
+            work.counts["cpu_seconds"] = round(time.process_time() - start, 1)
+            return student
+
+        return train
+
+    made = {}
+    for n in TRACES:
+        for method, config in (("sft", SFT), ("opd", OPD)):
+            if n is None or n < len(kept):
+                name = f"{method}, {n or len(kept)} traces"
+                given = config.model_copy(update={"traces": n})
+                made[name] = run.make(
+                    name.replace(", ", "-").replace(" ", "-"), given.model_dump(), inputs, taught(given)
+                )
+    return made
+
+
+def rows(run: Run, table: str, made: Mapping[str, Path]) -> list[Result]:
+    """Of the incoming order, the teacher and every student: what its answers are worth, and what it has forgotten."""
+    test = Slates.load(run.run / "04_slates").split(Split.TEST)
+    users = np.array([s.user_id for s in test])
+    echo = [Ranking(slate_id=s.slate_id, order=tuple(range(len(s.candidates)))) for s in test]
+    found = [averaged(table, INCOMING, f"{m}, written", per_slate(test, echo)[m], users) for m in METRICS]
+    start = s03_midtrain.validation_nats(run.checkpoint(run.run / "03_midtrain"), run.corpus)
+    found.append(fact(table, "mid-trained", "nats an item", start["nats_per_item"]))
+    teacher = run.checkpoint(run.run / "08_rl")
+    found += worth(run, table, "teacher", teacher, teacher, test)
+    for name, folder in made.items():
+        found += worth(run, table, name, run.checkpoint(folder), teacher, test)
+        found.append(fact(table, name, "CPU seconds", read_json(folder / RECORD)["counts"]["cpu_seconds"]))
+    return found
+
+
+def worth(
+    run: Run, table: str, name: str, student: Checkpoint, teacher: Checkpoint, test: Sequence[Slate]
+) -> list[Result]:
+    """What it writes (an invalid answer counts as the incoming order), the same thoughts read in one pass, how often it
+    is valid or only echoes, how far it is from the teacher on its own rollouts, and what it still knows of items."""
+    written = rank_by_writing(student, test, constrained=False, budget=Budget(), label=f"{name}, written")
+    behind = rank_by_thinking(student, test, budget=Budget(), label=f"{name}, one pass")
+    users = np.array([s.user_id for s in test])
+    valid_n = np.array([r.status is AnswerStatus.VALID for r in written])
+    echo_n = np.array([list(r.order) == sorted(r.order) for r in written])
+    torch.manual_seed(run.seed)
+    with torch.no_grad():
+        drawn = roll_out(student, test[:ASKED], 1, Budget().thought + len(test[0].candidates) + 2)
+        ours, theirs = (written_logprobs(one.model, drawn.prompts, drawn.written) for one in (student, teacher))
+    off_n = ((ours - theirs).sum(1) / drawn.counts.sum(1)).double().numpy()
+    nats = s03_midtrain.validation_nats(student, run.corpus)["nats_per_item"]
+    return [
+        *(averaged(table, name, f"{m}, written", per_slate(test, written)[m], users) for m in METRICS),
+        *(averaged(table, name, f"{m}, one pass", per_slate(test, behind)[m], users) for m in METRICS),
+        averaged(table, name, "valid", valid_n.astype(float), users),
+        *([averaged(table, name, "echo", echo_n[valid_n].astype(float), users[valid_n])] if valid_n.any() else []),
+        averaged(table, name, "reverse KL a token", off_n, users[: len(off_n)]),
+        fact(table, name, "distinct thoughts", len({r.thought for r in written}) / len(test)),
+        fact(table, name, "nats an item", nats),
+    ]
+
+
+def fact(table: str, row: str, metric: str, value: float) -> Result:
+    """A number of one model, without an interval."""
+    return Result(table=table, row=row, metric=metric, ours=value, low=value, high=value, n=1)
+
+
+def main(run: Path, table: str = "nano-opd") -> None:
+    """Teach the students of the finished run in folder RUN; goes on where a stopped call was."""
+    of = Run(run=run, out=run / "opd-study")
+    try:
+        made = rows(of, table, students(of))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    as_json = [row.as_json(1, f"python -m gr2.distill.study {run}") for row in made]
+    write_json(of.out / "study.json", as_json)
+    print(page(as_json).removeprefix(INTRO))
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    torch.set_num_threads(1)  # sums in another order give other weights
+    typer.run(main)
