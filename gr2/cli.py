@@ -116,13 +116,14 @@ def reproduce(
     table: Annotated[
         str | None, typer.Argument(help="A table of docs/results.json; all are listed without it.")
     ] = None,
+    runs: Annotated[bool, typer.Option("--runs", help="First make the runs that it pools, where missing.")] = False,
 ) -> None:
     """Make a table of docs/results.json again and compare; exit code 1 when a number differs."""
     from gr2.reproduce import compare_again, stored, tables
 
     if table is None:
         console.print(tables(stored(DOCS)))
-    elif not compare_again(DOCS, table):
+    elif not compare_again(DOCS, table, runs):
         raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ does not pass. When it has been read, the files are put back as they were: repro
 
 import math
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -21,11 +22,13 @@ from rich.table import Table
 
 from gr2.config import nearest
 from gr2.errors import UserError
-from gr2.record import read_json, write_json
+from gr2.record import is_complete, read_json, write_json
 from gr2.run import console
 
 Row = Mapping[str, Any]
 FILES = ("results.json", "results.md")
+EVALUATION = "12_evaluate"
+RUN = re.compile(r"runs/[\w.-]+")
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "<"}
 """Words that only a shell understands."""
 EQUAL, WITHIN, DIFFERS, GONE, NEW = "equal", "within interval", "differs", "gone", "new"
@@ -46,24 +49,47 @@ def tables(rows: Sequence[Row]) -> Table:
     return shown
 
 
-def compare_again(docs: Path, table: str) -> bool:
-    """Run the table's commands in the current folder, print what came out; True when nothing differs or is gone.
+def compare_again(docs: Path, table: str, make_runs: bool = False) -> bool:
+    """Run the table's commands in the current folder, print what came out; True when nothing differs or is gone. The
+    runs that they pool are made first where they are missing and `make_runs` says so.
 
-    Raises UserError when there is no such table, a command needs a shell, or it fails.
+    Raises UserError when there is no such table, a command needs a shell or a run that is missing, or it fails.
     """
     old = _of(stored(docs), table)
     if not old:
         raise UserError(f"{docs / FILES[0]}: no table {table!r}; {nearest(table, {r['table'] for r in stored(docs)})}")
     commands = [_words(command) for command in _commands(old)]
+    missing = [made for words in commands for made in runs_missing(words)]
+    if missing and not make_runs:
+        how = "; ".join(shlex.join(words) for words in missing)
+        raise UserError(f"{table} pools runs that are not here; `gr2 reproduce {table} --runs` makes them, with: {how}")
+    for words in missing:
+        _show_and_run(words)
     with put_back([docs / name for name in FILES]):
         write_json(docs / FILES[0], [row for row in stored(docs) if row["table"] != table])
         for words in commands:
-            console.print(f"[bold]$[/] {escape(shlex.join(words))}", soft_wrap=True, highlight=False)
-            _run(words)
+            _show_and_run(words)
         new = _of(stored(docs), table)
     found = verdicts(old, new)
     console.print(verdict_table(table, found))
     return all(verdict in (EQUAL, WITHIN) for _, _, verdict in found)
+
+
+def runs_missing(words: Sequence[str]) -> list[list[str]]:
+    """What makes each run folder among the words that holds no evaluation: runs/shop-2 is configs/shop.toml with
+    seed 2. Raises UserError when it has no such config."""
+    found = []
+    for folder in (Path(word) for word in words if RUN.fullmatch(word)):
+        if is_complete(folder / EVALUATION):
+            continue
+        config, seed = Path("configs") / f"{folder.name}.toml", []
+        if not config.exists():
+            name, _, number = folder.name.rpartition("-")
+            config, seed = Path("configs") / f"{name}.toml", ["--seed", number]
+        if not config.exists() or (seed and not seed[1].isdigit()):
+            raise UserError(f"{folder}: no such run, and no configs/{folder.name}.toml to make it; bring the run back")
+        found.append(["gr2", "run", str(config), *seed])
+    return found
 
 
 def verdicts(old: Sequence[Row], new: Sequence[Row]) -> list[tuple[Row | None, Row | None, str]]:
@@ -124,6 +150,11 @@ def _words(command: str) -> list[str]:
     if SHELL.intersection(words) or "$" in command or "`" in command:
         raise UserError(f"`{command}` needs a shell; run it yourself, then `git diff` shows what changed in {FILES[0]}")
     return words
+
+
+def _show_and_run(words: Sequence[str]) -> None:
+    console.print(f"[bold]$[/] {escape(shlex.join(words))}", soft_wrap=True, highlight=False)
+    _run(words)
 
 
 def _run(words: Sequence[str]) -> None:

@@ -100,6 +100,29 @@ def test_a_command_for_a_shell_is_not_run(docs, command):
         compare_again(docs, "nano")
 
 
+def test_a_missing_run_is_named_and_made_when_asked(docs, monkeypatch, capsys):
+    """`gr2` is a program here that completes the run it is asked for."""
+    for name in ("shop", "shop-x"):
+        Path("configs").mkdir(exist_ok=True)
+        Path("configs", f"{name}.toml").touch()
+    complete = Path("runs/shop/12_evaluate/record.json")
+    complete.parent.mkdir(parents=True)
+    complete.write_text("{}")
+    command = "python make.py runs/shop runs/shop-2 runs/shop-x-1 --seeds 0 1 2"
+    (docs / "results.json").write_text(json.dumps([row("same", 0.2, command=command)]))
+    made([row("same", 0.2, command=command)])
+    how = "gr2 run configs/shop.toml --seed 2; gr2 run configs/shop-x.toml --seed 1"
+    with pytest.raises(UserError, match=f"`gr2 reproduce nano --runs` makes them, with: {how}"):
+        compare_again(docs, "nano")
+    asked = []
+    monkeypatch.setattr("gr2.reproduce._run", lambda words: asked.append(" ".join(words)))
+    compare_again(docs, "nano", make_runs=True)
+    assert asked == [*how.split("; "), command]
+    (docs / "results.json").write_text(json.dumps([row("same", 0.2, command="python make.py runs/other-1")]))
+    with pytest.raises(UserError, match=r"runs/other-1: no such run, and no configs/other-1.toml to make it"):
+        compare_again(docs, "nano", make_runs=True)
+
+
 def test_what_is_not_there(docs):
     with pytest.raises(UserError, match="no table 'nanno'; did you mean 'nano'"):
         compare_again(docs, "nanno")

@@ -9,23 +9,29 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from statistics import quantiles
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from gr2.distill.students import Run
 from gr2.evaluate.metrics import per_slate
-from gr2.evaluate.results import Result
+from gr2.evaluate.results import Result, put_rows
+from gr2.evaluate.results_page import INTRO, page
 from gr2.evaluate.significance import bootstrap_means, interval
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.prompt.render import END, END_THINK
+from gr2.record import write_json
 from gr2.types import Ranking, Slate, Split
 
 INCOMING, THINKING, DIRECT = "incoming", "thinking", "direct"
 BEFORE, WRITTEN, CUT_OFF = "thinking, before the pass", "thinking, written", "thought cut off"
 METRICS = ("R@1", "N@3")
+TableOption = Annotated[str | None, typer.Option(help="Also put the rows into docs/results.json as this table.")]
 CALLS = 60
 """One-slate calls that the milliseconds are the median of."""
 
@@ -136,6 +142,16 @@ def averaged(table: str, row: str, metric: str, value_n: np.ndarray, users: np.n
     """The mean of (n,) values of slates, and its interval over their users."""
     low, high = interval(bootstrap_means(value_n[:, None], users.tolist())[:, 0])
     return Result(table=table, row=row, metric=metric, ours=float(value_n.mean()), low=low, high=high, n=len(users))
+
+
+def publish(made: Sequence[Result], path: Path, command: str, table: str | None) -> None:
+    """Write the rows to `path` and print them; with a table's name, put them into docs/results.json too."""
+    again = f"{command} --table {table}" if table else command
+    as_json = sorted((row.as_json(1, again) for row in made), key=lambda row: row["table"])
+    write_json(path, as_json)
+    if table:
+        put_rows(Path("docs"), {row["table"] for row in as_json}, as_json)
+    print(page(as_json).removeprefix(INTRO))
 
 
 @dataclass(frozen=True, kw_only=True)

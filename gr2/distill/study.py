@@ -5,7 +5,8 @@
 Both start from the mid-trained model of a finished run and learn from the same kept traces: SFT as 06_sft learns their
 words, OPD by a cold start on them and then on what it writes itself, its teacher the run's 08_rl. Their steps are such
 that both take about as many CPU seconds, which the table tells. Writes RUN/opd-study: a folder a student, made once,
-and study.json, rows in the form of docs/results.json. All is measured on the test slates; nothing is chosen by them.
+and study.json, rows in the form of docs/results.json; with --table, they are put there too. All is measured on the
+test slates; nothing is chosen by them.
 """
 
 import sys
@@ -18,20 +19,19 @@ import torch
 import typer
 
 from gr2.artifacts import Slates, Traces
-from gr2.distill.compare import INCOMING, METRICS, averaged
+from gr2.distill.compare import INCOMING, METRICS, TableOption, averaged, publish
 from gr2.distill.opd import roll_out, written_logprobs
 from gr2.distill.students import Run
 from gr2.distill.teachers import in_process
 from gr2.errors import UserError
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.results import Result
-from gr2.evaluate.results_page import INTRO, page
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.memory import keep_freed_memory
 from gr2.lm.rank import rank_by_thinking, rank_by_writing
 from gr2.lm.train import FitConfig
-from gr2.record import RECORD, StageFolder, read_json, write_json
+from gr2.record import RECORD, StageFolder, read_json
 from gr2.stages import s03_midtrain, s07_opd
 from gr2.types import AnswerStatus, Ranking, Slate, Split
 
@@ -121,17 +121,15 @@ def fact(table: str, row: str, metric: str, value: float) -> Result:
     return Result(table=table, row=row, metric=metric, ours=value, low=value, high=value, n=1)
 
 
-def main(run: Path, table: str = "nano-opd") -> None:
+def main(run: Path, table: TableOption = None) -> None:
     """Teach the students of the finished run in folder RUN; goes on where a stopped call was."""
     of = Run(run=run, out=run / "opd-study")
     try:
-        made = rows(of, table, students(of))
+        made = rows(of, table or f"{run.name}-opd", students(of))
+        publish(made, of.out / "study.json", f"python -m gr2.distill.study {run}", table)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    as_json = [row.as_json(1, f"python -m gr2.distill.study {run}") for row in made]
-    write_json(of.out / "study.json", as_json)
-    print(page(as_json).removeprefix(INTRO))
 
 
 if __name__ == "__main__":
