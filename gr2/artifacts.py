@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from gr2.errors import UserError
 from gr2.record import digest_json, read_json, write_json
 from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Timeline, Trace
+
+VECTORS = "vectors.safetensors"
 
 
 def _read_table(path: Path) -> pl.DataFrame:
@@ -97,6 +100,18 @@ class Corpus:
             .iter_rows()
         )
         return cls(items=items, timelines=timelines)
+
+
+def save_text_vectors(vectors_NT: np.ndarray, folder: Path) -> None:
+    save_file({"text": vectors_NT}, folder / VECTORS)
+
+
+def load_text_vectors(folder: Path) -> np.ndarray:
+    """(N, T) float32 of the items' texts, in the order of the catalogue. Written by s02_sids."""
+    try:
+        return load_file(folder / VECTORS)["text"]
+    except (OSError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder / VECTORS}: unreadable ({error}); run s02_sids again") from None
 
 
 @dataclass(frozen=True, kw_only=True)

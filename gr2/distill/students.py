@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file as of_texts
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from gr2.artifacts import Corpus, SemanticIds, Slates
+from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors
 from gr2.distill.listwise import distill, harm, one_pass_scores, watch
 from gr2.distill.prune import least_missed
 from gr2.errors import UserError
@@ -56,7 +55,7 @@ class Run:
     @cached_property
     def vectors(self) -> np.ndarray:
         """Of the items' texts."""
-        return of_texts(self.run / "02_sids" / "vectors.safetensors")["text"]
+        return load_text_vectors(self.run / "02_sids")
 
     @cached_property
     def slates(self) -> Slates:

@@ -12,10 +12,9 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
-from gr2.artifacts import Corpus, SemanticIds
+from gr2.artifacts import Corpus, SemanticIds, save_text_vectors
 from gr2.record import digest_bytes, stage_folder, write_json
 from gr2.sid.assign import unique_codes
 from gr2.sid.embed import MODEL, embed_texts, text_report
@@ -153,7 +152,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         report |= duplicates
         ids.save(work.path)
         save_projection(work.path, projection)
-        save_file({"text": text}, work.path / "vectors.safetensors")
+        save_text_vectors(text, work.path)
         write_json(work.path / "report.json", report)
         draw_report(work.path / "report.png", report, ids.codes)
         work.counts |= {k: report[k] for k in ("n_items", "unique_share_before", "unique_share", "moved_items")}

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors.numpy import load_file
 from torch import Tensor
 
-from gr2.artifacts import Corpus, SemanticIds
+from gr2.artifacts import Corpus, SemanticIds, load_text_vectors
 from gr2.lm.alignment import AlignmentTasks, Mix, Row, sentence
 from gr2.lm.batches import chunks, pad_right
 from gr2.lm.checkpoint import Checkpoint, assemble
@@ -219,7 +218,7 @@ def validation_events(checkpoint: Checkpoint, corpus: Corpus) -> list[tuple[tupl
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-    vectors = load_file(run / READS[1] / "vectors.safetensors")["text"] if config.histories else None
+    vectors = load_text_vectors(run / READS[1]) if config.histories else None
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         checkpoint = midtrain(corpus, ids, config, seed, work, vectors)

@@ -19,11 +19,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from safetensors.numpy import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
+from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.distill.opd import forward_kl, next_logprobs, opd_loss, reverse_kl, roll_out, written_logprobs
 from gr2.distill.teachers import Teacher, in_process, itself_told, served
 from gr2.errors import UserError
@@ -232,7 +231,7 @@ def start(run: Path, config: Config, corpus: Corpus, ids: SemanticIds, seed: int
     folder = work.path / "midtrained"
     if not is_complete(folder):
         inputs = {name: run / name for name in READS[:2]}
-        vectors = load_file(run / READS[1] / "vectors.safetensors")["text"] if config.student.histories else None
+        vectors = load_text_vectors(run / READS[1]) if config.student.histories else None
         with stage_folder(folder, {**config.student.model_dump(), "seed": seed}, inputs) as inner:
             s03_midtrain.midtrain(corpus, ids, config.student, seed, inner, vectors).save(inner.path)
     return Checkpoint.load(folder, corpus, ids)

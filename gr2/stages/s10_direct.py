@@ -24,14 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn.functional import kl_div
 
 from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
 from gr2.advice.logit import fit_advisor
-from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
+from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.compress.context import META as COMPRESSOR
 from gr2.compress.context import Compressor
 from gr2.evaluate.metrics import recall_at_1
@@ -199,7 +198,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     opinions = {t.slate_id: torch.tensor(t.opinion) for t in Traces.load(run / READS[3]).traces if t.opinion}
     examined, train = Examination.load(run / READS[2]), slates.split(Split.TRAIN)
     worth = as_they_are if config.click_clip is None else debiased(train, examined, config.click_clip)
-    vectors = load_file(run / READS[1] / "vectors.safetensors")["text"]
+    vectors = load_text_vectors(run / READS[1])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.numpy import load_file
 
 from gr2.advice.features import Knowledge
-from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
+from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, load_text_vectors
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.category_thought import rank_by_category_thought
 from gr2.baselines.plain_llm import rank_plainly
@@ -172,7 +171,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     distilled = Checkpoint.load(run / "07_opd", corpus, ids) if is_checkpoint(run / "07_opd") else None
     rewarded = Checkpoint.load(run / "08_rl", corpus, ids)
     bundle = Bundle.load(run / "11_bundle")
-    vectors = load_file(run / "02_sids" / "vectors.safetensors")["text"]
+    vectors = load_text_vectors(run / "02_sids")
     plain = plain_llm(config.plain_llm, corpus)
     examined = Examination.load(run / "04_slates")
     key = {**config.model_dump(), "seed": seed}
