@@ -1,14 +1,17 @@
 """The HTTP re-rank API: the shape that Cohere, Jina and vLLM clients speak, plus `user_history` and `think`. (ours)"""
 
+import time
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from gr2.serve.rerank import RerankRequest, rerank
+from gr2.serve.watch import Watch
 
 if TYPE_CHECKING:
     from gr2.serve.ranker import Bundle  # which brings torch; all that is needed of it here is its shape
@@ -17,13 +20,20 @@ if TYPE_CHECKING:
 def app(bundle: "Bundle") -> FastAPI:
     """The API of one bundle. The model works on one request at a time."""
     api = FastAPI(title="GR2", description="An open generative reasoning re-ranker.")
-    one_at_a_time = Lock()
+    one_at_a_time, watch = Lock(), Watch(bundle)
 
     @api.post("/rerank")
     @api.post("/v1/rerank")
     @api.post("/v2/rerank")
     def post_rerank(request: RerankRequest) -> dict[str, Any]:
-        return rerank(request, bundle, one_at_a_time)
+        start = time.perf_counter()
+        answer = rerank(request, bundle, one_at_a_time)
+        watch.answer(request, answer, time.perf_counter() - start)
+        return answer
+
+    @api.get("/metrics")
+    def metrics() -> Response:
+        return Response(watch.page(), media_type=CONTENT_TYPE_LATEST)
 
     @api.get("/health")
     def health() -> dict[str, Any]:
@@ -37,19 +47,19 @@ def app(bundle: "Bundle") -> FastAPI:
     def bad_body(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return _error(400, f"the body is not JSON: {first['ctx']['error']}")
+            return refusal(400, f"the body is not JSON: {first['ctx']['error']}")
         where = ".".join(str(part) for part in first["loc"][1:])
         if not where:
-            return _error(422, "the body is no JSON object; send one, with content-type: application/json")
-        return _error(422, f"{where}: {first['msg']}")
+            return refusal(422, "the body is no JSON object; send one, with content-type: application/json")
+        return refusal(422, f"{where}: {first['msg']}")
 
     @api.exception_handler(HTTPException)
     def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
+        return refusal(error.status_code, str(error.detail))
+
+    def refusal(code: int, message: str) -> JSONResponse:
+        watch.refuse(code)
+        kind = "invalid_request_error" if code < 500 else "server_error"
+        return JSONResponse({"error": {"message": message, "type": kind, "code": code}}, status_code=code)
 
     return api
-
-
-def _error(code: int, message: str) -> JSONResponse:
-    kind = "invalid_request_error" if code < 500 else "server_error"
-    return JSONResponse({"error": {"message": message, "type": kind, "code": code}}, status_code=code)
