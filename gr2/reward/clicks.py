@@ -24,15 +24,21 @@ def as_they_are(batch: Sequence[Slate]) -> tuple[Tensor, Tensor]:
     return torch.tensor([s.gains for s in batch]), torch.ones(len(batch), 1)
 
 
-def debiased(slates: Sequence[Slate], examination: Examination | None, clip: float) -> Worth:
+def worth_of(slates: Sequence[Slate], examination: Examination | None, clip: float | None, table: str) -> Worth:
+    """`debiased` where the config names a clip, else `as_they_are`."""
+    return as_they_are if clip is None else debiased(slates, examination, clip, table)
+
+
+def debiased(slates: Sequence[Slate], examination: Examination | None, clip: float, table: str) -> Worth:
     """Clicks weigh 1 / the chance that their place is looked at, at most `clip`; the slates' weights have mean 1.
 
-    `slates` holds all that will be asked for, as they were shown. Raises UserError where the chances are not known.
+    `slates` holds all that will be asked for, as they were shown. Raises UserError, naming the config's table, where
+    the chances are not known.
     """
     theta_K = chances(examination)
     if theta_K is None:
         why = examination.source if examination else "the slates were not logged"
-        raise UserError(f"[direct] click_clip: no chances of places to weigh clicks by ({why}); leave click_clip out")
+        raise UserError(f"[{table}] click_clip: no chances of places to weigh clicks by ({why}); leave click_clip out")
     weight_of = dict(zip((s.slate_id for s in slates), slate_weights(slates, theta_K, clip).tolist(), strict=True))
 
     def worth(batch: Sequence[Slate]) -> tuple[Tensor, Tensor]:

@@ -23,10 +23,13 @@ TOLERANCE = 1e-6
 
 
 class DapoTrainer(GRPOTrainer):
-    """GRPOTrainer with dynamic sampling. `max_rounds` and `on_scored` are set after construction."""
+    """GRPOTrainer with dynamic sampling. `max_rounds`, `weight_of` and `on_scored` are set after construction."""
 
     max_rounds = 3
     """1 switches dynamic sampling off."""
+
+    weight_of: Callable[[dict[str, Any]], float] | None = None
+    """What the advantages of a row of the data set are multiplied by, above 0; left out, 1."""
 
     on_scored: Callable[[Tensor], None] | None = None
     """Told the advantages of every round's rollouts, in the order in which the reward function saw them."""
@@ -38,6 +41,8 @@ class DapoTrainer(GRPOTrainer):
         taught: list[Rollouts] = []
         for rounds in range(1, self.max_rounds + 1):
             rollouts = super()._generate_and_score_completions(inputs)
+            if self.weight_of:
+                rollouts["advantages"] *= rollouts["advantages"].new_tensor([self.weight_of(row) for row in inputs])
             if self.on_scored:
                 self.on_scored(rollouts["advantages"])
             live = informative_rows(rollouts["advantages"], group)

@@ -25,11 +25,13 @@ from trl import GRPOConfig
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.evaluate.metrics import recall_at_1
+from gr2.evaluate.propensity import Examination
 from gr2.lm.checkpoint import Checkpoint, is_checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_writing
 from gr2.progress import bar
 from gr2.record import StageFolder, stage_folder
+from gr2.reward.clicks import worth_of
 from gr2.reward.forms import FormName, can_teach, reward_form
 from gr2.reward.overlong import overlong
 from gr2.reward.scores import ndcg
@@ -84,6 +86,9 @@ class Config(BaseModel):
     """Width of the band below the longest rollout in which length costs up to 1; 0 switches it off (DAPO)."""
     shuffle: bool = False
     """Whether the candidates are shown in a random order, so that a place carries no answer (METHOD §4, ours)."""
+    click_clip: float | None = Field(None, ge=1)
+    """Of logged slates: a slate's advantages weigh by 1 / the chance that the place of its click is looked at, at most
+    so much, with mean 1 (P2, ours). Left out: slates weigh alike."""
     valid_slates: int = 128
     """Validation slates that decide which weights are kept (ours)."""
     valid_steps: int = 20
@@ -92,9 +97,19 @@ class Config(BaseModel):
     """A checkpoint every so many batches of rollouts, from which an interrupted run goes on (ours)."""
 
 
-def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: StageFolder) -> None:
-    """Train the checkpoint's model in place."""
+def rl(
+    checkpoint: Checkpoint,
+    slates: Slates,
+    config: Config,
+    seed: int,
+    work: StageFolder,
+    examined: Examination | None = None,
+) -> None:
+    """Train the checkpoint's model in place. Raises UserError where clicks are to be weighed and `examined` does not
+    say how likely places are looked at."""
     train = [s for s in slates.split(Split.TRAIN) if can_teach(s)]
+    _, weights_S1 = worth_of(train, examined, config.click_clip, "rl")(train)
+    weights = dict(zip((s.slate_id for s in train), weights_S1[:, 0].tolist(), strict=True))
     longest = config.thought_tokens + max(len(s.candidates) for s in train) + 2
     scratch = work.path / "trl"
     places: Callable[[Slate], Places] = partial(random_places, seed=seed) if config.shuffle else as_stored
@@ -120,6 +135,7 @@ def rl(checkpoint: Checkpoint, slates: Slates, config: Config, seed: int, work: 
         callbacks=[Log(work, scorer)],
     )
     trainer.max_rounds, trainer.on_scored = config.max_rounds, scorer.keep
+    trainer.weight_of = lambda row: weights[row["slate_id"]]
     trainer.remove_callback(PrinterCallback)
     valid = slates.split(Split.VALID)[: config.valid_slates]
     best = KeepBest(
@@ -228,5 +244,5 @@ def main(run: Path, config: Config, seed: int) -> None:
     slates, checkpoint = Slates.load(run / READS[2]), Checkpoint.load(run / before, corpus, ids)
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        rl(checkpoint, slates, config, seed, work)
+        rl(checkpoint, slates, config, seed, work, Examination.load(run / READS[2]))
         checkpoint.save(work.path)

@@ -45,7 +45,7 @@ from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
 from gr2.reward.batched import ndcg_unless_echo
-from gr2.reward.clicks import Worth, as_they_are, debiased
+from gr2.reward.clicks import Worth, as_they_are, worth_of
 from gr2.rl.advantage import group_advantages, informative
 from gr2.rl.plackett_luce import log_prob, sample_orders
 from gr2.types import Slate, Split
@@ -197,7 +197,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     slates, rewarded = Slates.load(run / READS[2]), Checkpoint.load(run / READS[4], corpus, ids)
     opinions = {t.slate_id: torch.tensor(t.opinion) for t in Traces.load(run / READS[3]).traces if t.opinion}
     examined, train = Examination.load(run / READS[2]), slates.split(Split.TRAIN)
-    worth = as_they_are if config.click_clip is None else debiased(train, examined, config.click_clip)
+    worth = worth_of(train, examined, config.click_clip, "direct")
     vectors = load_text_vectors(run / READS[1])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:

@@ -21,7 +21,7 @@ def shown(name: str, gains: tuple[int, ...]):
 
 def test_clicks_weigh_by_hand():
     slates = [shown("a", (1, 0, 0)), shown("b", (0, 1, 2))]
-    gains, weights = debiased(slates, PLACES, clip=10)(slates)
+    gains, weights = debiased(slates, PLACES, clip=10, table="direct")(slates)
     # 2^g - 1 is weighted by 1, 2 and, clipped, 10
     torch.testing.assert_close(2**gains - 1, torch.tensor([[1.0, 0, 0], [0, 2, 30]]))
     # a slate weighs its clicks, 1 and 2 + 10, over their mean
@@ -34,7 +34,9 @@ def test_clicks_weigh_by_hand():
 def test_where_every_place_is_looked_at_nothing_changes():
     slates = [shown("a", (1, 0, 0)), shown("b", (0, 0, 1))]
     everywhere = Examination(propensities=np.ones(3), source="given")
-    for mine, plain in zip(debiased(slates, everywhere, clip=10)(slates), as_they_are(slates), strict=True):
+    for mine, plain in zip(
+        debiased(slates, everywhere, clip=10, table="direct")(slates), as_they_are(slates), strict=True
+    ):
         assert mine.tolist() == plain.tolist()
 
 
@@ -43,7 +45,7 @@ def test_a_click_that_few_could_make_pulls_harder():
     slates = [shown("a", (1, 0, 0)), shown("b", (0, 1, 0))]
     pulls = []
     for one, gains in zip(slates, ([[1, 0, 0]], [[1, 0, 0]]), strict=True):
-        _, weight = debiased(slates, PLACES, clip=10)([one])
+        _, weight = debiased(slates, PLACES, clip=10, table="direct")([one])
         scores = torch.zeros(1, 3, requires_grad=True)
         torch.manual_seed(0)
         policy_loss(scores, torch.tensor(gains), 64, weight)[0].backward()
@@ -57,4 +59,4 @@ def test_a_click_that_few_could_make_pulls_harder():
 )
 def test_without_known_chances_the_key_is_refused(examination, why):
     with pytest.raises(UserError, match=rf"\[direct\] click_clip: .*{why}.*; leave click_clip out"):
-        debiased([], examination, clip=10)
+        debiased([], examination, clip=10, table="direct")

@@ -1,5 +1,6 @@
 """Dynamic sampling: groups that teach nothing are replaced by fresh ones."""
 
+import pytest
 import shop
 import torch
 from datasets import Dataset
@@ -35,8 +36,8 @@ def test_concatenate_pads_prompts_left_and_completions_right():
     assert take(joined, torch.tensor([False, True]))["advantages"].tolist() == [-0.5]
 
 
-def test_idle_groups_are_replaced(tmp_path):
-    """Prompts named `dull` always score alike: the batch that is trained on holds only the others."""
+def trained(tmp_path, reward, rows, **set_after):
+    """The batches of three steps, (4, 4) advantages each."""
     checkpoint = shop.checkpoint()
     seen: list[torch.Tensor] = []
 
@@ -46,10 +47,6 @@ def test_idle_groups_are_replaced(tmp_path):
             seen.append(batch["advantages"].view(-1, 4))
             return batch
 
-    def reward(completion_ids, dull, **_):
-        return [0.0 if d else float(i % 2) for i, d in enumerate(dull)]
-
-    rows = [{"prompt": "<|history|><s_a_0><s_b_0><think>", "dull": i % 2 == 0} for i in range(32)]
     trainer = Watched(
         model=checkpoint.model,
         processing_class=checkpoint.tokenizer,
@@ -68,9 +65,46 @@ def test_idle_groups_are_replaced(tmp_path):
             save_strategy="no",
         ),
     )
-    trainer.max_rounds = 8
+    for name, value in set_after.items():
+        setattr(trainer, name, value)
     trainer.train()
+    return seen
+
+
+PROMPT = "<|history|><s_a_0><s_b_0><think>"
+
+
+def test_idle_groups_are_replaced(tmp_path):
+    """Prompts named `dull` always score alike: the batch that is trained on holds only the others."""
+
+    def reward(completion_ids, dull, **_):
+        return [0.0 if d else float(i % 2) for i, d in enumerate(dull)]
+
+    seen = trained(tmp_path, reward, [{"prompt": PROMPT, "dull": i % 2 == 0} for i in range(32)], max_rounds=8)
     assert len(seen) == 3
     for groups in seen:
         assert groups.shape == (4, 4)
         assert (groups.abs().amax(1) > 0).all()
+
+
+def test_advantages_weigh_what_their_prompt_does(tmp_path):
+    """Rewards 0, 1, 0, 1 in every group: advantages of one size but for the weight, which is told too."""
+    told: list[float] = []
+
+    def reward(completion_ids, **_):
+        return [float(i % 2) for i in range(len(completion_ids))]
+
+    seen = trained(
+        tmp_path,
+        reward,
+        [{"prompt": PROMPT, "weight": 1.0 + 2 * (i % 2)} for i in range(32)],
+        weight_of=lambda row: row["weight"],
+        on_scored=lambda advantages: told.extend(advantages.tolist()),
+    )
+    groups = torch.cat(seen)
+    torch.testing.assert_close(groups, groups[:, 1:2] * torch.tensor([-1.0, 1.0, -1.0, 1.0]).expand_as(groups))
+    sizes = groups[:, 1]
+    light, heavy = sizes.min(), sizes.max()
+    assert ((sizes == light) | (sizes == heavy)).all()
+    assert (heavy / light).item() == pytest.approx(3)
+    assert told == groups.flatten().tolist()

@@ -34,7 +34,10 @@ def run(tmp_path_factory):
     shop.write(home)
     write_log(home / "log.csv")
     log = f'log = {{ path = "log.csv", propensities = {list(THETA)}, columns = {{ conversion = "", score = "" }} }}'
-    (home / "logged.toml").write_text(TINY.replace("[slates]\n", f"[slates]\n{log}\n"))
+    config = TINY.replace("[slates]\n", f"[slates]\n{log}\n")
+    for table in ("rl", "direct"):
+        config = config.replace(f"[{table}]\n", f"[{table}]\nclick_clip = 10.0\n")
+    (home / "logged.toml").write_text(config)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         assert typed("run", "logged.toml") == 0

@@ -5,12 +5,14 @@ from collections import Counter
 from dataclasses import replace
 from math import log
 
+import numpy as np
 import pytest
 import shop
 import torch
 
 from gr2.artifacts import Traces
 from gr2.errors import UserError
+from gr2.evaluate.propensity import Examination
 from gr2.lm.alignment import Mix
 from gr2.lm.train import FitConfig
 from gr2.prompt.parse import parse
@@ -123,6 +125,25 @@ def reinforced(tuned, tmp_path_factory):
 
 def rollouts(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "rollouts.jsonl").read_text().splitlines()]
+
+
+def test_advantages_weigh_what_the_clicks_of_their_slate_do(tuned, tmp_path):
+    """Chances 1, 1/2, 1/4, 1/8, at most 4: clicks weigh 1, 2, 4 and 4, over their mean among all training slates."""
+    examined = Examination(propensities=0.5 ** np.arange(shop.K), source="given")
+    config = RL.model_copy(update={"click_clip": 4.0, "steps": 1, "valid_slates": 0})
+    s08_rl.rl(shop.clone(tuned[0]), SLATES, config, 0, shop.work(tmp_path), examined)
+    worth = np.array([1, 2, 4, 4])
+    mean = worth[[s.target for s in SLATES.split(Split.TRAIN)]].mean()
+    rows = rollouts(tmp_path)
+    groups = torch.tensor([[row["reward"], row["advantage"]] for row in rows]).view(-1, 4, 2)
+    of = [SLATES.by_id[row["slate_id"]].target for row in rows[::4]]
+    assert len(set(of)) > 1
+    for target, group in zip(of, groups, strict=True):
+        plain = group_advantages(group[:, 0]) * worth[target] / mean
+        assert group[:, 1].tolist() == pytest.approx(plain.tolist(), abs=1e-5)
+    assert groups[..., 1].any()
+    with pytest.raises(UserError, match=r"\[rl\] click_clip: no chances of places"):
+        s08_rl.rl(shop.clone(tuned[0]), SLATES, config, 0, shop.work(tmp_path))
 
 
 def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
