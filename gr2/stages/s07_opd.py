@@ -10,7 +10,7 @@ Reads: 01_corpus, 02_sids, 03_midtrain, 04_slates, 05_traces, 06_sft, and the te
 metrics.jsonl. Source: P2 §5, Eq. 4; forward KL, the cold start and the student as its own teacher are ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from gr2.evaluate.metrics import per_slate
 from gr2.lm.batches import epoch_picks, pad_right
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
+from gr2.lm.keep import keeper
 from gr2.lm.loss import weighted_next_token
 from gr2.lm.rank import rank_by_writing
 from gr2.lm.train import FitConfig, fit
@@ -103,6 +104,8 @@ class Lesson:
     train: Sequence[Slate]
     texts: s06_sft.Rows | None
     """The kept traces; None where no step reads them."""
+    forgetting: Callable[[Sequence[Slate]], Tensor]
+    """What the student loses of histories, where it has an item head (`lm.keep`)."""
     config: Config
     cold_steps: int
     seed: int
@@ -110,24 +113,26 @@ class Lesson:
 
     def loss(self, step: int) -> Tensor:
         told = self.config.objective in TOLD or step < self.cold_steps
-        return self.told(step) if told else self.on_policy(step)
+        loss, of = self.told(step) if told else self.on_policy(step)
+        return loss + self.forgetting(of)
 
-    def told(self, step: int) -> Tensor:
-        """Forward KL on kept traces, or the weighted next-token loss of 06_sft (P1)."""
+    def told(self, step: int) -> tuple[Tensor, list[Slate]]:
+        """Forward KL on kept traces, or the weighted next-token loss of 06_sft (P1); and their slates."""
         assert self.texts
         size = self.config.fit.batch_size * self.config.rollouts
         picks = epoch_picks(len(self.texts.tokens), size, step, self.seed)
+        of = [self.texts.slates[i] for i in picks]
         tokens = pad_right([self.texts.tokens[i] for i in picks], self.student.tokenizer.pad_token_id)
         weights = pad_right([self.texts.weights[i] for i in picks], 0.0, torch.float32)
         if self.whole is None or self.config.objective == "sft":
-            return weighted_next_token(self.student.model, tokens, weights)
+            return weighted_next_token(self.student.model, tokens, weights), of
         with torch.no_grad():
             theirs = next_logprobs(self.whole, tokens)
         counts = (weights[:, 1:] > 0).float().to(theirs.device)
-        return forward_kl(next_logprobs(self.student.model, tokens), theirs, counts)
+        return forward_kl(next_logprobs(self.student.model, tokens), theirs, counts), of
 
-    def on_policy(self, step: int) -> Tensor:
-        """Reward and reverse KL on what the student writes."""
+    def on_policy(self, step: int) -> tuple[Tensor, list[Slate]]:
+        """Reward and reverse KL on what the student writes; and the slates that it was asked about."""
         config, group = self.config, self.config.rollouts
         asked = [self.train[i] for i in epoch_picks(len(self.train), config.fit.batch_size, step, self.seed + 1)]
         longest = config.thought_tokens + max(len(s.candidates) for s in asked) + 2
@@ -143,7 +148,7 @@ class Lesson:
         self.work.metric(phase="rollouts", step=step, reward=rewards_BG.mean().item(), reverse_kl=off)
         if config.objective == "reverse_kl":
             advantages_BG = torch.zeros_like(rewards_BG)
-        return opd_loss(ours, theirs, advantages_BG.flatten().to(ours.device), counts, config.beta)
+        return opd_loss(ours, theirs, advantages_BG.flatten().to(ours.device), counts, config.beta), asked
 
 
 def opd(
@@ -172,6 +177,7 @@ def opd(
         whole=whole,
         train=slates.split(Split.TRAIN),
         texts=s06_sft.make_rows(student, slates, kept, weights) if reads_traces else None,
+        forgetting=keeper(student),
         config=config,
         cold_steps=cold_steps,
         seed=seed,

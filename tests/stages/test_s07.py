@@ -14,6 +14,7 @@ from gr2.artifacts import Traces
 from gr2.distill.teachers import in_process
 from gr2.errors import UserError
 from gr2.lm.alignment import Mix
+from gr2.lm.keep import change
 from gr2.lm.train import FitConfig
 from gr2.record import read_json, read_metrics
 from gr2.stages import s03_midtrain, s06_sft, s07_opd
@@ -123,6 +124,25 @@ def test_told_the_target_it_teaches_itself(models, tmp_path):
     rows = [row["reverse_kl"] for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
     assert len(rows) == 40
     assert sum(rows[-10:]) < 0.9 * sum(rows[:10])
+
+
+def test_what_an_item_head_reads_of_histories_is_kept(tmp_path, monkeypatch):
+    """Ten steps at a high rate change its states of histories, and far less than where nobody minds."""
+    fit = FitConfig(steps=10, batch_size=4, learning_rate=3e-3, warmup_steps=1)
+    config = s07_opd.Config(teacher="itself", objective="reverse_kl", thought_tokens=6, valid_slates=0, fit=fit)
+    before = shop.checkpoint_with_head()
+    row = torch.tensor([before.history_tokens(SLATES.slates[0].history)])
+    was = before.model.model(row).last_hidden_state
+
+    def changed() -> float:
+        student = shop.clone(before)
+        teacher, whole = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
+        s07_opd.opd(student, teacher, whole, SLATES, (), config, 0, shop.work(tmp_path))
+        return change(was, student.model.model(row).last_hidden_state, torch.ones_like(row, dtype=torch.bool)).item()
+
+    minded = changed()
+    monkeypatch.setattr(s07_opd, "keeper", lambda student: lambda slates: torch.zeros(()))
+    assert 0 < minded < 0.5 * changed()
 
 
 def test_no_trace_is_the_users_error(models, tmp_path):
