@@ -35,8 +35,8 @@ from gr2.record import RECORD, StageFolder, read_json
 from gr2.stages import s03_midtrain, s07_opd
 from gr2.types import AnswerStatus, Ranking, Slate, Split
 
-TRACES = (100, 1000, None, 300, 3000)
-"""Kept traces that are learned from, in the order in which they are tried; None: all."""
+TRACES = (100, 1000, None)
+"""Kept traces that are learned from; None: all."""
 FIT = FitConfig(steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=10, dropout=0.1)
 OPD = s07_opd.Config.model_validate({"cold_steps": 150, "valid_slates": 0, "fit": FIT})
 SFT = OPD.model_copy(update={"objective": "sft", "fit": FIT.model_copy(update={"steps": 510})})
