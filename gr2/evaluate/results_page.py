@@ -33,8 +33,8 @@ pre-ranker, slates, ids, teacher's draws and models. Seed N's run is made by
   stages of the same process included; a stage that was stopped and went on is left out of the seconds.
 - **ablation**: the run without a component minus the full run of the same seed and slates, so what helps has a negative
   number. Holm's correction is over the components of one mode and metric; [ablation](ablation.md) says how.
-- **distilled** and **opd**: single runs; [distilled](distilled.md) and [07-opd](07-opd.md) say what each row is. Numbers
-  without a spread of their own have n = 1.
+- **distilled** and **opd**: single runs; [distilled](distilled.md) and [07-opd](07-opd.md) say what each row is.
+  Numbers without a spread of their own have n = 1.
 - **sid-ablation**: semantic ids with and without each technique of P1, before any repair; ranges are those of the
   grid's single comparisons. [02-sids](02-sids.md) says how, and what *match* means.
 """
