@@ -5,6 +5,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from rich.markup import escape
 
 from gr2 import __version__
 from gr2.artifacts import Corpus, Scores, Slates
-from gr2.errors import UserError
+from gr2.errors import UserError, in_one_line
 from gr2.evaluate.headline import headline
 from gr2.follow import follow_item
 from gr2.lm.memory import keep_freed_memory
@@ -203,10 +204,5 @@ def main() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != DEBUG)  # understood wherever it stands
-    try:
+    with nullcontext() if DEBUG in arguments else in_one_line():
         app(arguments)
-    except UserError as error:
-        if DEBUG in arguments:
-            raise
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)

@@ -24,10 +24,10 @@ from gr2.config import nearest
 from gr2.errors import UserError
 from gr2.record import is_complete, read_json, write_json
 from gr2.run import console
+from gr2.show import EVALUATION
 
 Row = Mapping[str, Any]
 FILES = ("results.json", "results.md")
-EVALUATION = "12_evaluate"
 RUN = re.compile(r"runs/[\w.-]+")
 SHELL = {"|", "||", "&", "&&", ";", ">", ">>", "<"}
 """Words that only a shell understands."""

@@ -4,7 +4,6 @@ Prints the table and what the compressor saves, and keeps both in runs/nano/comp
 """
 
 import argparse
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.compress.context import Compressor, with_whole_history
 from gr2.compress.costs import costs
 from gr2.compress.table import markdown, rows, shortened
-from gr2.errors import UserError
+from gr2.errors import in_one_line
 from gr2.lm.checkpoint import Checkpoint
 from gr2.record import read_json, write_json
 from gr2.types import Split
@@ -40,11 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m gr2.compress", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished run whose config has [compress.fit]")
     torch.set_num_threads(1)
-    try:
+    with in_one_line():
         print(compare(parser.parse_args().run))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ writes RUN/distilled: one folder a student, made once, and distilled.json, rows 
 --table, they are put there too.
 """
 
-import sys
 from pathlib import Path
 
 import torch
@@ -14,19 +13,16 @@ import typer
 
 from gr2.distill.compare import TableOption, contestants, publish, rows
 from gr2.distill.students import Run, make_students
-from gr2.errors import UserError
+from gr2.errors import in_one_line
 from gr2.lm.memory import keep_freed_memory
 
 
 def main(run: Path, table: TableOption = None) -> None:
     """Distil the finished run in folder RUN; goes on where a stopped call was."""
     of = Run(run=run, out=run / "distilled")
-    try:
+    with in_one_line():
         made = rows(of, table or f"{run.name}-distilled", contestants(of, list(make_students(of))))
         publish(made, of.out / "distilled.json", f"python -m gr2.distill {run}", table)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from gr2.baselines.simple import rank_incoming
 from gr2.distill.students import Run
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.results import Result, put_rows
@@ -120,8 +121,7 @@ def rows(run: Run, table: str, models: Sequence[Contestant]) -> list[Result]:
     hard_n = np.array(
         [a.order[0] != b.order[0] for a, b in zip(by_name[THINKING].test, by_name[DIRECT].test, strict=True)]
     )
-    echo = [Ranking(slate_id=s.slate_id, order=tuple(range(len(s.candidates)))) for s in test]
-    values = {one.name: per_slate(test, one.test) for one in models} | {INCOMING: per_slate(test, echo)}
+    values = {one.name: per_slate(test, one.test) for one in models} | {INCOMING: per_slate(test, rank_incoming(test))}
     judge = Judge(table=table, slates=test, hard_n=hard_n, values=values)
     valid = run.slates.split(Split.VALID)
     valid_users = np.array([s.user_id for s in valid])

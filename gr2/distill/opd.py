@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gr2.lm.batches import pad_right
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.generate import prompt_tokens
+from gr2.lm.generate import longest_rollout, prompt_tokens
 from gr2.prompt.parse import parse
 from gr2.prompt.render import END, PAD
 from gr2.rl.sample import sample
@@ -45,13 +45,15 @@ class Rollouts:
 
 
 @torch.no_grad()
-def roll_out(checkpoint: Checkpoint, slates: Sequence[Slate], group: int, longest: int) -> Rollouts:
-    """`group` free answers a slate, drawn at temperature 1 from torch's generator, of at most `longest` tokens."""
+def roll_out(checkpoint: Checkpoint, slates: Sequence[Slate], group: int, thought: int) -> Rollouts:
+    """`group` free answers a slate, drawn at temperature 1 from torch's generator, with at most `thought` tokens of
+    thought."""
     model, tokenizer = checkpoint.model, checkpoint.tokenizer
     stop, pad = (tokenizer.convert_tokens_to_ids(t) for t in (END, PAD))
     asked = prompt_tokens(checkpoint, slates, think=True)
     training = model.training
     model.eval()
+    longest = longest_rollout(slates, thought)
     written = sample(model, asked, group, longest=longest, temperature=1.0, stops=[stop], pad=pad)
     model.train(training)
     of = [s for s in slates for _ in range(group)]

@@ -9,7 +9,6 @@ and study.json, rows in the form of docs/results.json; with --table, they are pu
 test slates; nothing is chosen by them.
 """
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +18,12 @@ import torch
 import typer
 
 from gr2.artifacts import Slates, Traces
+from gr2.baselines.simple import rank_incoming
 from gr2.distill.compare import INCOMING, METRICS, TableOption, averaged, publish
 from gr2.distill.opd import roll_out, written_logprobs
 from gr2.distill.students import Run
 from gr2.distill.teachers import in_process
-from gr2.errors import UserError
+from gr2.errors import in_one_line
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.results import Result
 from gr2.lm.checkpoint import Checkpoint
@@ -33,7 +33,7 @@ from gr2.lm.rank import rank_by_thinking, rank_by_writing
 from gr2.lm.train import FitConfig
 from gr2.record import RECORD, StageFolder, read_json
 from gr2.stages import s03_midtrain, s07_opd
-from gr2.types import AnswerStatus, Ranking, Slate, Split
+from gr2.types import AnswerStatus, Slate, Split
 
 TRACES = (100, 1000, None)
 """Kept traces that are learned from; None: all."""
@@ -48,14 +48,14 @@ ASKED = 256
 def students(run: Run) -> dict[str, Path]:
     """Name -> folder of every student; goes on where a stopped call was."""
     kept = Traces.load(run.run / "05_traces").kept()
-    slates, teacher = Slates.load(run.run / "04_slates"), run.checkpoint(run.run / "08_rl").model
+    slates, teacher = Slates.load(run.run / "04_slates"), in_process(run.checkpoint(run.run / "08_rl").model)
     middle = run.run / "03_midtrain"
     inputs = [middle, run.run / "04_slates", run.run / "05_traces", run.run / "08_rl"]
 
     def taught(config: s07_opd.Config) -> Callable[[StageFolder], Checkpoint]:
         def train(work: StageFolder) -> Checkpoint:
             student, start = run.checkpoint(middle), time.process_time()
-            s07_opd.opd(student, in_process(teacher), teacher, slates, kept, config, run.seed, work)
+            s07_opd.opd(student, teacher, slates, kept, config, run.seed, work)
             work.counts["cpu_seconds"] = round(time.process_time() - start, 3)
             return student
 
@@ -77,8 +77,8 @@ def rows(run: Run, table: str, made: Mapping[str, Path]) -> list[Result]:
     """Of the incoming order, the teacher and every student: what its answers are worth, and what it has forgotten."""
     test = Slates.load(run.run / "04_slates").split(Split.TEST)
     users = np.array([s.user_id for s in test])
-    echo = [Ranking(slate_id=s.slate_id, order=tuple(range(len(s.candidates)))) for s in test]
-    found = [averaged(table, INCOMING, f"{m}, written", per_slate(test, echo)[m], users) for m in METRICS]
+    incoming = per_slate(test, rank_incoming(test))
+    found = [averaged(table, INCOMING, f"{m}, written", incoming[m], users) for m in METRICS]
     start = s03_midtrain.validation_nats(run.checkpoint(run.run / "03_midtrain"), run.corpus)
     found.append(fact(table, "mid-trained", "nats an item", start["nats_per_item"]))
     teacher = run.checkpoint(run.run / "08_rl")
@@ -101,7 +101,7 @@ def worth(
     echo_n = np.array([list(r.order) == sorted(r.order) for r in written])
     torch.manual_seed(run.seed)
     with torch.no_grad():
-        drawn = roll_out(student, test[:ASKED], 1, Budget().thought + len(test[0].candidates) + 2)
+        drawn = roll_out(student, test[:ASKED], 1, Budget().thought)
         ours, theirs = (written_logprobs(one.model, drawn.prompts, drawn.written) for one in (student, teacher))
     off_n = ((ours - theirs).sum(1) / drawn.counts.sum(1)).double().numpy()
     nats = s03_midtrain.validation_nats(student, run.corpus)["nats_per_item"]
@@ -124,12 +124,9 @@ def fact(table: str, row: str, metric: str, value: float) -> Result:
 def main(run: Path, table: TableOption = None) -> None:
     """Teach the students of the finished run in folder RUN; goes on where a stopped call was."""
     of = Run(run=run, out=run / "opd-study")
-    try:
+    with in_one_line():
         made = rows(of, table or f"{run.name}-opd", students(of))
         publish(made, of.out / "study.json", f"python -m gr2.distill.study {run}", table)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Shapes: B rollouts, A tokens of the longest of them.
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,9 +20,17 @@ from gr2.lm.generate import prompt_tokens
 from gr2.teach.endpoint import Endpoint, ServerConfig
 from gr2.types import Slate
 
-Teacher = Callable[[Rollouts], Tensor]
-"""Rollouts -> (B, A) log-probabilities of what was written, 0 beyond the last token."""
 TABLE = "opd.server"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """Who is asked."""
+
+    say: Callable[[Rollouts], Tensor]
+    """Rollouts -> (B, A) log-probabilities of what was written, 0 beyond the last token."""
+    model: Any | None = None
+    """Where its whole distribution can be had."""
 
 
 def in_process(model: Any) -> Teacher:
@@ -32,7 +40,7 @@ def in_process(model: Any) -> Teacher:
     def say(drawn: Rollouts) -> Tensor:
         return written_logprobs(model, drawn.prompts, drawn.written)
 
-    return say
+    return Teacher(say=say, model=model)
 
 
 def itself_told(checkpoint: Checkpoint) -> Teacher:
@@ -45,7 +53,7 @@ def itself_told(checkpoint: Checkpoint) -> Teacher:
         prompts = prompt_tokens(checkpoint, [told(s) for s in drawn.slates], think=True)
         return written_logprobs(checkpoint.model, prompts, drawn.written)
 
-    return say
+    return Teacher(say=say)
 
 
 def told(slate: Slate) -> Slate:
@@ -60,7 +68,7 @@ def served(config: ServerConfig) -> Teacher:
     def say(drawn: Rollouts) -> Tensor:
         return pad_sequence(asyncio.run(ask(config, drawn)), batch_first=True)
 
-    return say
+    return Teacher(say=say)
 
 
 async def ask(config: ServerConfig, drawn: Rollouts) -> list[Tensor]:

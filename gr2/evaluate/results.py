@@ -6,7 +6,6 @@ and nano-cost, replaces those rows of results.json, keeps all others, and writes
 
 import argparse
 import shlex
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from gr2.errors import UserError
+from gr2.errors import in_one_line
 from gr2.evaluate.headline import PUBLISHED, gr2_modes
 from gr2.evaluate.metrics import MEASURES
 from gr2.evaluate.pooled import BEST_LEGACY, Finished, Pooled, load_runs, pool
@@ -220,11 +219,8 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder")
     asked = parser.parse_args()
     command = shlex.join(["python", "-m", "gr2.evaluate.results", "--table", asked.table, *asked.runs])
-    try:
+    with in_one_line():
         write_results(Path("docs"), asked.table, [Path(run) for run in asked.runs], command)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ counted and shown, a slate that is not there is `unanswered`. No model is loaded
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from gr2.artifacts import Corpus, Rankings, Scores, Slates
-from gr2.errors import UserError
+from gr2.errors import UserError, in_one_line
 from gr2.evaluate.answers import from_items, from_scores
 from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report import write_report
@@ -85,11 +84,8 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--answers", action="append", default=[], metavar="NAME=FILE", help="anybody's answers")
     asked = parser.parse_args()
-    try:
+    with in_one_line():
         retest(asked.run, asked.out, {n: Path(f) for n, _, f in (a.partition("=") for a in asked.answers)})
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     print(asked.out / "report.html")
 
 

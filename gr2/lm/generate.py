@@ -28,6 +28,11 @@ class Budget:
     """Slates a batch."""
 
 
+def longest_rollout(slates: Sequence[Slate], thought: int) -> int:
+    """Tokens of a free completion with so long a thought: its end, a label for each candidate, and the last token."""
+    return thought + max(len(s.candidates) for s in slates) + 2
+
+
 class AnswerConstraint(LogitsProcessor):
     """Allows only tokens that can still become a valid answer: after the thought each label once, then the end (ours).
 

@@ -86,15 +86,12 @@ def orders_behind(
 
 def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
     """(B, K) the sum of the voices, weighted. All slates have one K."""
-    tree = slate_tree(checkpoint, texts, slates)
-    return read_scores(checkpoint, hidden_states(checkpoint.model, tree), tree, texts, slates)
+    return weighed(checkpoint, voices(checkpoint, texts, slates))
 
 
-def read_scores(
-    checkpoint: Checkpoint, hidden_BTD: Tensor, tree: TreeBatch, texts: Sequence[Sequence[int]], slates: Sequence[Slate]
-) -> Tensor:
-    """(B, K) the same, of a forward pass that is made already."""
-    words_BK, advice_BK, items_BK, anyone_BK = read_voices(checkpoint, hidden_BTD, tree, texts, slates).unbind(-1)
+def weighed(checkpoint: Checkpoint, voices_BK4: Tensor) -> Tensor:
+    """(B, K) the same, of voices that are read already."""
+    words_BK, advice_BK, items_BK, anyone_BK = voices_BK4.unbind(-1)
     return words_BK + checkpoint.advice * advice_BK + checkpoint.items * items_BK + checkpoint.anyone * anyone_BK
 
 
@@ -104,8 +101,12 @@ def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
 
 
 def voices_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:
-    """(B, K, 4) `read_voices` behind such prompts."""
-    texts = prompt_tokens(checkpoint, slates, think=False)
+    """(B, K, 4) `voices` behind such prompts."""
+    return voices(checkpoint, prompt_tokens(checkpoint, slates, think=False), slates)
+
+
+def voices(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Sequence[Slate]) -> Tensor:
+    """(B, K, 4) `read_voices` behind these texts."""
     tree = slate_tree(checkpoint, texts, slates)
     return read_voices(checkpoint, hidden_states(checkpoint.model, tree), tree, texts, slates)
 

@@ -8,6 +8,7 @@ Shapes: B slates, K candidates.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,17 +33,27 @@ def worth_of(slates: Sequence[Slate], examination: Examination | None, clip: flo
 def debiased(slates: Sequence[Slate], examination: Examination | None, clip: float, table: str) -> Worth:
     """Clicks weigh 1 / the chance that their place is looked at, at most `clip`; the slates' weights have mean 1.
 
-    `slates` holds all that will be asked for, as they were shown. Raises UserError, naming the config's table, where
-    the chances are not known.
+    `slates` holds all that will be asked for, as they were shown. Raises UserError as `known_chances` does.
     """
-    theta_K = chances(examination)
-    if theta_K is None:
-        why = examination.source if examination else "the slates were not logged"
-        raise UserError(f"[{table}] click_clip: no chances of places to weigh clicks by ({why}); leave click_clip out")
-    weight_of = dict(zip((s.slate_id for s in slates), slate_weights(slates, theta_K, clip).tolist(), strict=True))
+    theta_K = known_chances(examination, table)
+    weight_of = weights_by_id(slates, theta_K, clip)
 
     def worth(batch: Sequence[Slate]) -> tuple[Tensor, Tensor]:
         gains_BK = torch.tensor([weighted_gains(s.gains, theta_K, clip) for s in batch])
         return gains_BK, torch.tensor([[weight_of[s.slate_id]] for s in batch])
 
     return worth
+
+
+def weights_by_id(slates: Sequence[Slate], theta_K: np.ndarray, clip: float) -> dict[str, float]:
+    """Slate id -> weight of its loss; their mean is 1."""
+    return dict(zip((s.slate_id for s in slates), slate_weights(slates, theta_K, clip).tolist(), strict=True))
+
+
+def known_chances(examination: Examination | None, table: str) -> np.ndarray:
+    """(K,) that each place is looked at. Raises UserError, naming the config's table, where they are not known."""
+    theta_K = chances(examination)
+    if theta_K is None:
+        why = examination.source if examination else "the slates were not logged"
+        raise UserError(f"[{table}] click_clip: no chances of places to weigh clicks by ({why}); leave click_clip out")
+    return theta_K

@@ -7,7 +7,7 @@ the parser reads them. A hack is let through where a policy that puts nothing be
 above that of keeping the order shown) is paid more than keeping it, by more than two standard errors, slate by slate.
 """
 
-import sys
+import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gr2.artifacts import Slates
-from gr2.errors import UserError
+from gr2.errors import in_one_line
 from gr2.evaluate.metrics import per_slate
 from gr2.prompt.parse import parse
 from gr2.prompt.render import END, END_THINK, LABELS
@@ -178,12 +178,11 @@ def markdown(tried: dict[str, Tried]) -> Iterator[str]:
 
 def main() -> None:
     """The command line."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m gr2.reward.policies RUN, for example runs/nano")
-    try:
-        slates = [s for s in Slates.load(Path(sys.argv[1]) / "04_slates").split(Split.TRAIN) if can_teach(s)]
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    parser = argparse.ArgumentParser(prog="python -m gr2.reward.policies", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a run that has slates, for example runs/nano")
+    run = parser.parse_args().run
+    with in_one_line():
+        slates = [s for s in Slates.load(run / "04_slates").split(Split.TRAIN) if can_teach(s)]
     for shuffled in (False, True):
         print(f"\n{len(slates)} training slates, shown {'in a random order' if shuffled else 'as they came in'}:\n")
         print("\n".join(markdown(try_policies(slates, alpha=ALPHA, seed=0, shuffled=shuffled))))

@@ -45,10 +45,10 @@ class Watch:
             "gr2_first_from", "Incoming place of what the model put first", ["place"], registry=registry
         )
 
-    def answer(self, request: RerankRequest, answer: dict[str, Any], seconds: float) -> None:
+    def answer(self, request: RerankRequest, answer: dict[str, Any]) -> None:
         """A request, and the body that answered it."""
         status, found = answer["status"], [result["index"] for result in answer["results"]]
-        self.seconds.labels(str(request.think).lower()).observe(seconds)
+        self.seconds.labels(str(request.think).lower()).observe(answer["milliseconds"] / 1000)
         self.answered.labels(status["code"]).inc()
         self.documents.inc(len(request.documents))
         outside = set(status["unknown_documents"])

@@ -12,11 +12,10 @@ tables sid-ablation and sid-ablation-arms. (P1 §2.3; the two parts and their bu
 
 import argparse
 import shlex
-import sys
 from functools import partial
 from pathlib import Path
 
-from gr2.errors import UserError
+from gr2.errors import in_one_line
 from gr2.evaluate.results import put_rows
 from gr2.progress import track
 from gr2.record import digest_json
@@ -36,11 +35,8 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of results.json")
     parser.add_argument("--rqvae-steps", type=int, default=600, help="optimizer steps of each RQ-VAE")
     parser.add_argument("--midtrain-steps", type=int, default=300, help="steps of 16 rows of each nano model")
-    try:
+    with in_one_line():
         run(parser.parse_args())
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def run(asked: argparse.Namespace) -> None:

@@ -17,7 +17,7 @@ import polars as pl
 import typer
 
 from gr2.artifacts import SemanticIds
-from gr2.errors import UserError
+from gr2.errors import UserError, in_one_line
 from gr2.record import write_json
 from gr2.sid.assign import check_finite, nearest_codes, reconstruct, unique_codes
 from gr2.sid.stream import read_vectors
@@ -181,7 +181,7 @@ def main(
     `old` holds vectors the codebooks were made for, to tell staleness by; `retired` is a text file of item ids, one a
     line, that leave the catalogue before.
     """
-    try:
+    with in_one_line():
         if out.exists():
             raise UserError(f"{out}: is there already; name another folder")
         now = int(time.time())
@@ -191,9 +191,6 @@ def main(
         names, vectors = _read(new)
         report = staleness(_read(old)[1], vectors, catalogue.ids.codebooks)
         catalogue = assign(catalogue, names, vectors, now=now)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
     aside = out.with_name(out.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -82,6 +82,11 @@ class Config(BaseModel):
     valid_slates: int = 128
     """Validation slates looked at while training (ours)."""
 
+    @property
+    def cold(self) -> int:
+        """Steps of the cold start."""
+        return 0 if self.teacher == ITSELF else self.cold_steps
+
     @model_validator(mode="after")
     def consistent(self) -> "Config":
         if self.teacher == ITSELF and (self.student or self.server or self.objective in TOLD):
@@ -99,20 +104,17 @@ class Lesson:
 
     student: Checkpoint
     teacher: Teacher
-    whole: Any | None
-    """The teacher's model where its whole distribution can be had."""
     train: Sequence[Slate]
     texts: s06_sft.Rows | None
     """The kept traces; None where no step reads them."""
     forgetting: Callable[[Sequence[Slate]], Tensor]
     """What the student loses of histories, where it has an item head (`lm.keep`)."""
     config: Config
-    cold_steps: int
     seed: int
     work: StageFolder
 
     def loss(self, step: int) -> Tensor:
-        told = self.config.objective in TOLD or step < self.cold_steps
+        told = self.config.objective in TOLD or step < self.config.cold
         loss, of = self.told(step) if told else self.on_policy(step)
         return loss + self.forgetting(of)
 
@@ -124,10 +126,10 @@ class Lesson:
         of = [self.texts.slates[i] for i in picks]
         tokens = pad_right([self.texts.tokens[i] for i in picks], self.student.tokenizer.pad_token_id)
         weights = pad_right([self.texts.weights[i] for i in picks], 0.0, torch.float32)
-        if self.whole is None or self.config.objective == "sft":
+        if self.teacher.model is None or self.config.objective == "sft":
             return weighted_next_token(self.student.model, tokens, weights), of
         with torch.no_grad():
-            theirs = next_logprobs(self.whole, tokens)
+            theirs = next_logprobs(self.teacher.model, tokens)
         counts = (weights[:, 1:] > 0).float().to(theirs.device)
         return forward_kl(next_logprobs(self.student.model, tokens), theirs, counts), of
 
@@ -135,15 +137,14 @@ class Lesson:
         """Reward and reverse KL on what the student writes; and the slates that it was asked about."""
         config, group = self.config, self.config.rollouts
         asked = [self.train[i] for i in epoch_picks(len(self.train), config.fit.batch_size, step, self.seed + 1)]
-        longest = config.thought_tokens + max(len(s.candidates) for s in asked) + 2
-        drawn = roll_out(self.student, asked, group, longest)
+        drawn = roll_out(self.student, asked, group, config.thought_tokens)
         paid = [
             conditional_reward(a, s, alpha=config.alpha).total for a, s in zip(drawn.answers, drawn.slates, strict=True)
         ]
         rewards_BG = torch.tensor(paid).view(-1, group)
         advantages_BG = group_advantages(rewards_BG)
         ours = written_logprobs(self.student.model, drawn.prompts, drawn.written)
-        theirs, counts = self.teacher(drawn).to(ours.device), drawn.counts.to(ours.device)
+        theirs, counts = self.teacher.say(drawn).to(ours.device), drawn.counts.to(ours.device)
         off = reverse_kl(ours.detach(), theirs, counts)
         self.work.metric(phase="rollouts", step=step, reward=rewards_BG.mean().item(), reverse_kl=off)
         if config.objective == "reverse_kl":
@@ -154,17 +155,14 @@ class Lesson:
 def opd(
     student: Checkpoint,
     teacher: Teacher,
-    whole: Any | None,
     slates: Slates,
     kept: Sequence[Trace],
     config: Config,
     seed: int,
     work: StageFolder,
 ) -> None:
-    """Train the student's model in place. `whole`: the teacher's model, where it is in this process and another than
-    the student's. Raises UserError when a step would read traces and none was kept."""
-    cold_steps = 0 if config.teacher == ITSELF else config.cold_steps
-    reads_traces = bool(cold_steps) or config.objective in TOLD
+    """Train the student's model in place. Raises UserError when a step would read traces and none was kept."""
+    reads_traces = config.cold > 0 or config.objective in TOLD
     if reads_traces and not kept:
         raise UserError("05_traces: no trace was kept; raise [traces] attempts, or take no [opd] cold_steps")
     if config.traces:
@@ -174,12 +172,10 @@ def opd(
     lesson = Lesson(
         student=student,
         teacher=teacher,
-        whole=whole,
         train=slates.split(Split.TRAIN),
         texts=s06_sft.make_rows(student, slates, kept, weights) if reads_traces else None,
         forgetting=keeper(student),
         config=config,
-        cold_steps=cold_steps,
         seed=seed,
         work=work,
     )
@@ -196,19 +192,18 @@ def opd(
     )
 
 
-def meet(config: Config, student: Checkpoint, corpus: Corpus, ids: SemanticIds) -> tuple[Teacher, Any | None]:
-    """The teacher, and its model where its whole distribution can be had. Raises UserError when it has another
+def meet(config: Config, student: Checkpoint, corpus: Corpus, ids: SemanticIds) -> Teacher:
+    """The teacher. Raises UserError when it has another
     tokenizer than the student."""
     if config.teacher == ITSELF:
-        return itself_told(student.with_model(deepcopy(student.model).eval())), None
+        return itself_told(student.with_model(deepcopy(student.model).eval()))
     folder = Path(config.teacher)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if student.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise UserError(f"[opd] teacher: {folder} has another tokenizer than the student; give both the same words")
     if config.server:
-        return served(config.server), None
-    model = Checkpoint.load(folder, corpus, ids).model
-    return in_process(model), model
+        return served(config.server)
+    return in_process(Checkpoint.load(folder, corpus, ids).model)
 
 
 def thinking_metrics(checkpoint: Checkpoint, slates: Sequence[Slate], thought_tokens: int) -> dict[str, float]:
@@ -252,9 +247,9 @@ def main(run: Path, config: Config, seed: int) -> None:
             return
         corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
         student = start(run, config, corpus, ids, seed, work)
-        teacher, whole = meet(config, student, corpus, ids)
+        teacher = meet(config, student, corpus, ids)
         kept = Traces.load(run / READS[4]).kept()
-        opd(student, teacher, whole, Slates.load(run / READS[3]), kept, config, seed, work)
+        opd(student, teacher, Slates.load(run / READS[3]), kept, config, seed, work)
         student.save(work.path)
         work.counts["parameters"] = student.model.num_parameters()
         work.counts["nats_per_item"] = s03_midtrain.validation_nats(student, corpus)["nats_per_item"]

@@ -27,11 +27,11 @@ from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination
 from gr2.lm.checkpoint import Checkpoint, is_checkpoint
-from gr2.lm.generate import Budget
+from gr2.lm.generate import Budget, longest_rollout
 from gr2.lm.rank import rank_by_writing
 from gr2.progress import bar
 from gr2.record import StageFolder, stage_folder
-from gr2.reward.clicks import worth_of
+from gr2.reward.clicks import known_chances, weights_by_id
 from gr2.reward.forms import FormName, can_teach, reward_form
 from gr2.reward.overlong import overlong
 from gr2.reward.scores import ndcg
@@ -108,9 +108,7 @@ def rl(
     """Train the checkpoint's model in place. Raises UserError where clicks are to be weighed and `examined` does not
     say how likely places are looked at."""
     train = [s for s in slates.split(Split.TRAIN) if can_teach(s)]
-    _, weights_S1 = worth_of(train, examined, config.click_clip, "rl")(train)
-    weights = dict(zip((s.slate_id for s in train), weights_S1[:, 0].tolist(), strict=True))
-    longest = config.thought_tokens + max(len(s.candidates) for s in train) + 2
+    longest = longest_rollout(train, config.thought_tokens)
     scratch = work.path / "trl"
     places: Callable[[Slate], Places] = partial(random_places, seed=seed) if config.shuffle else as_stored
     scorer = Scorer(
@@ -135,7 +133,9 @@ def rl(
         callbacks=[Log(work, scorer)],
     )
     trainer.max_rounds, trainer.on_scored = config.max_rounds, scorer.keep
-    trainer.weight_of = lambda row: weights[row["slate_id"]]
+    if config.click_clip:
+        weights = weights_by_id(train, known_chances(examined, "rl"), config.click_clip)
+        trainer.weight_of = lambda row: weights[row["slate_id"]]
     trainer.remove_callback(PrinterCallback)
     valid = slates.split(Split.VALID)[: config.valid_slates]
     best = KeepBest(

@@ -40,7 +40,15 @@ from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
 from gr2.lm.keep import keeper
 from gr2.lm.onepass import hidden_states, read_words
-from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, read_scores, scores_at_once, slate_tree, voices_at_once
+from gr2.lm.rank import (
+    rank_by_thinking,
+    rank_in_one_pass,
+    read_voices,
+    scores_at_once,
+    slate_tree,
+    voices_at_once,
+    weighed,
+)
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
@@ -155,7 +163,7 @@ def behind_reasons(
     weights = [[0.0] * (start := text.index(think) + 1) + [1.0] * (len(text) - start) for text in texts]
     tree = slate_tree(checkpoint, texts, slates)
     hidden_BTD = hidden_states(checkpoint.model, tree)
-    scores_BK = read_scores(checkpoint, hidden_BTD, tree, texts, slates)
+    scores_BK = weighed(checkpoint, read_voices(checkpoint, hidden_BTD, tree, texts, slates))
     return scores_BK, read_words(checkpoint.model, hidden_BTD, tree, weights)
 
 

@@ -170,7 +170,11 @@ class Endpoint:
                 return await self.post(json.dumps(body).encode())
             except Again as trouble:
                 reason = str(trouble)
-                await asyncio.sleep(max(trouble.wait, pause(self.config.backoff, retry + 1)))
+                if trouble.wait > LONGEST_WAIT:
+                    late = f"asks to wait {trouble.wait:.0f} s"
+                    raise UserError(f"{self.url}: {reason} ({late}); run again then") from None
+                if retry < self.config.retries:
+                    await asyncio.sleep(max(trouble.wait, pause(self.config.backoff, retry + 1)))
             except GivenUp as refusal:
                 raise UserError(f"{self.url} says {refusal}") from None
         raise UserError(f"{self.url}: {reason} (tried {self.config.retries + 1} times); mend the server and run again")

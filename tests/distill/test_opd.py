@@ -60,7 +60,7 @@ def test_rollouts_hold_the_prompt_and_what_was_written():
         drawn.slates, drawn.prompts, drawn.written, drawn.counts.tolist(), strict=True
     ):
         assert checkpoint.tokenizer.decode(prompt) == checkpoint.renderer.prompt(slate, think=True)
-        assert 1 <= len(written) <= 6
+        assert 1 <= len(written) <= 6 + shop.K + 2
         assert counts == [1.0] * len(written) + [0.0] * (len(counts) - len(written))
 
 

@@ -54,7 +54,7 @@ def config(server, **values):
 
 
 def test_behind_a_server_it_says_the_same(server, checkpoint, drawn):
-    here, there = in_process(checkpoint.model)(drawn), served(config(server))(drawn)
+    here, there = in_process(checkpoint.model).say(drawn), served(config(server)).say(drawn)
     assert there.shape == here.shape
     assert torch.allclose(there, here, atol=1e-5)
     assert len(server.asked) == len(SLATES)
@@ -68,7 +68,7 @@ def test_behind_a_server_it_says_the_same(server, checkpoint, drawn):
 def test_it_is_asked_again_when_the_server_is_busy(server, checkpoint, drawn):
     act = server.act
     server.act = lambda number, body: failure(503) if number < 2 else act(number, body)
-    assert torch.allclose(served(config(server))(drawn), in_process(checkpoint.model)(drawn), atol=1e-5)
+    assert torch.allclose(served(config(server)).say(drawn), in_process(checkpoint.model).say(drawn), atol=1e-5)
     assert len(server.asked) == len(SLATES) + 2
 
 
@@ -83,21 +83,28 @@ def test_it_is_asked_again_when_the_server_is_busy(server, checkpoint, drawn):
 def test_a_server_that_does_not_tell_is_the_users_error(server, drawn, reply, message):
     server.act = lambda number, body: JSONResponse(reply)
     with pytest.raises(UserError, match=message):
-        served(config(server, retries=1))(drawn)
+        served(config(server, retries=1)).say(drawn)
 
 
 @pytest.mark.parametrize(("status", "message"), [(404, "mend base_url, model or the key"), (400, "HTTP 400")])
 def test_what_every_request_would_meet_is_not_tried_again(server, drawn, status, message):
     server.act = lambda number, body: failure(status, "no such model")
     with pytest.raises(UserError, match=message):
-        served(config(server))(drawn)
+        served(config(server)).say(drawn)
+    assert len(server.asked) <= len(SLATES)
+
+
+def test_a_server_that_wants_an_hour_is_not_waited_for(server, drawn):
+    server.act = lambda number, body: JSONResponse({}, 429, headers={"Retry-After": "3600"})
+    with pytest.raises(UserError, match=r"HTTP 429.*asks to wait 3600 s"):
+        served(config(server)).say(drawn)
     assert len(server.asked) <= len(SLATES)
 
 
 def test_without_the_key_nothing_is_asked(server, drawn, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     with pytest.raises(UserError, match=r"\[opd.server\] environment variable NO_SUCH_KEY is not set"):
-        served(config(server, api_key_env="NO_SUCH_KEY"))(drawn)
+        served(config(server, api_key_env="NO_SUCH_KEY")).say(drawn)
     assert not server.asked
 
 
@@ -109,7 +116,7 @@ def test_told_the_neighbours_name_the_target_alone(checkpoint):
 
 
 def test_told_it_reads_another_prompt_and_says_otherwise(checkpoint, drawn):
-    unknowing, knowing = in_process(checkpoint.model)(drawn), itself_told(checkpoint)(drawn)
+    unknowing, knowing = in_process(checkpoint.model).say(drawn), itself_told(checkpoint).say(drawn)
     assert knowing.shape == unknowing.shape
     assert not torch.allclose(knowing, unknowing, atol=1e-4)
     assert ((knowing == 0) == (unknowing == 0)).all()

@@ -55,7 +55,7 @@ def models(tmp_path_factory):
 def taught(models, folder, **changes):
     student, teacher = shop.clone(models[0]), models[1].model
     config = OPD.model_copy(update=changes)
-    s07_opd.opd(student, in_process(teacher), teacher, SLATES, TRACES.kept(), config, 0, shop.work(folder))
+    s07_opd.opd(student, in_process(teacher), SLATES, TRACES.kept(), config, 0, shop.work(folder))
     return student
 
 
@@ -86,7 +86,7 @@ def test_sft_hears_no_teacher_and_learns_from_so_many_traces(models, tmp_path):
     def weights(teacher, kept, **changes):
         student, update = shop.clone(models[0]), {"fit": fit, "rollouts": 2, "valid_slates": 0, **changes}
         config = OPD.model_copy(update=update)
-        s07_opd.opd(student, in_process(teacher), teacher, SLATES, kept, config, 0, shop.work(tmp_path))
+        s07_opd.opd(student, in_process(teacher), SLATES, kept, config, 0, shop.work(tmp_path))
         return torch.cat([p.detach().flatten() for p in student.model.parameters()])
 
     taught = weights(models[1].model, kept, objective="sft", traces=2)
@@ -104,7 +104,7 @@ def test_reverse_kl_reads_no_reward(models, tmp_path):
     def weights(slates, objective):
         student = models[1].with_model(copy.deepcopy(models[1].model))
         config = OPD.model_copy(update={"objective": objective, "fit": fit, "cold_steps": 0, "valid_slates": 0})
-        s07_opd.opd(student, in_process(models[0].model), None, slates, (), config, 0, shop.work(tmp_path))
+        s07_opd.opd(student, in_process(models[0].model), slates, (), config, 0, shop.work(tmp_path))
         return torch.cat([p.detach().flatten() for p in student.model.parameters()])
 
     assert torch.equal(weights(SLATES, "reverse_kl"), weights(moved, "reverse_kl"))
@@ -118,9 +118,9 @@ def test_told_the_target_it_teaches_itself(models, tmp_path):
     fit = OPD.fit.model_copy(update={"steps": 40, "learning_rate": 1e-3})
     config = config.model_copy(update={"fit": fit, "objective": "reverse_kl"})
     student = shop.clone(models[1])
-    teacher, whole = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
-    assert whole is None
-    s07_opd.opd(student, teacher, whole, SLATES, (), config, 0, shop.work(tmp_path))
+    teacher = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
+    assert teacher.model is None
+    s07_opd.opd(student, teacher, SLATES, (), config, 0, shop.work(tmp_path))
     rows = [row["reverse_kl"] for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
     assert len(rows) == 40
     assert sum(rows[-10:]) < 0.9 * sum(rows[:10])
@@ -136,8 +136,8 @@ def test_what_an_item_head_reads_of_histories_is_kept(tmp_path, monkeypatch):
 
     def changed() -> float:
         student = shop.clone(before)
-        teacher, whole = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
-        s07_opd.opd(student, teacher, whole, SLATES, (), config, 0, shop.work(tmp_path))
+        teacher = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
+        s07_opd.opd(student, teacher, SLATES, (), config, 0, shop.work(tmp_path))
         return change(was, student.model.model(row).last_hidden_state, torch.ones_like(row, dtype=torch.bool)).item()
 
     minded = changed()
@@ -147,7 +147,7 @@ def test_what_an_item_head_reads_of_histories_is_kept(tmp_path, monkeypatch):
 
 def test_no_trace_is_the_users_error(models, tmp_path):
     with pytest.raises(UserError, match="no trace was kept; raise"):
-        s07_opd.opd(models[0], in_process(models[1].model), None, SLATES, (), OPD, 0, shop.work(tmp_path))
+        s07_opd.opd(models[0], in_process(models[1].model), SLATES, (), OPD, 0, shop.work(tmp_path))
 
 
 def test_another_tokenizer_is_the_users_error(models, tmp_path):
