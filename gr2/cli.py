@@ -1,4 +1,4 @@
-"""`gr2`: stages and what runs hold; run, ablate, reproduce, follow, rollouts, rank, serve; every stage by its name."""
+"""`gr2`: stages and what runs hold; new, run, ablate, reproduce, follow, rollouts, rank, serve; each stage by name."""
 
 import os
 import shlex
@@ -46,6 +46,19 @@ def gr2(
         runs = runs_below(RUNS)
         console.print(overview(runs, console.width))
         console.print(f"\n{escape(next_step(runs))}", soft_wrap=True)
+
+
+@app.command()
+def new(
+    config: Annotated[Path, typer.Argument(help="TOML file to write, for example shop/shop.toml.")],
+    items: Annotated[Path, typer.Option(help="Your catalogue: .jsonl, .csv (also .gz) or .parquet.")],
+    events: Annotated[Path, typer.Option(help="Your log: one event a row, or one sequence a user.")],
+) -> None:
+    """Read your catalogue and log, and write the config that a first run starts from."""
+    from gr2.new import said, start
+
+    for line in said(start(config, items, events), config):
+        console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 @app.command("run")

@@ -67,7 +67,7 @@ def size(folder: Path) -> str:
 def next_step(runs: Sequence[Path]) -> str:
     """What to do next, in one line, about the newest run."""
     if not runs:
-        return "no runs yet; start one: gr2 run configs/nano.toml"
+        return "no runs yet; the demo: gr2 run configs/nano.toml; your own data: gr2 new --help"
     run = runs[0]
     todo = [folder_of(s) for s in STAGES if not is_complete(run / folder_of(s))]
     if todo:

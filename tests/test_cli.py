@@ -101,7 +101,7 @@ def test_alone_without_runs(call):
     code, out, _ = call()
     assert code == 0
     assert all(folder_of(stage) in out for stage in STAGES)
-    assert out.rstrip().endswith("no runs yet; start one: gr2 run configs/nano.toml")
+    assert out.rstrip().endswith("no runs yet; the demo: gr2 run configs/nano.toml; your own data: gr2 new --help")
 
 
 def test_alone_shows_what_a_run_holds(call, run):
