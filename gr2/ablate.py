@@ -8,7 +8,7 @@ A config's [ablate] table has the seeds; every table below it is a component and
     strategy = "targeted"
 
 The full run of the config's own seed is runs/<name>, of another seed runs/<name>-<seed>; a run without a component is
-runs/<name>-ablate/<component>-<seed>. Stages that the component does not touch are the full run's own. (DESIGN §5)
+runs/<name>-ablate/<component>-<seed>. Stages that the component does not touch are the full run's own. (ours)
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The README against the project: its commands, its tree, its links."""
+"""README and pages against the project: their commands, the tree, their links."""
 
 import re
 import tomllib
@@ -20,8 +20,8 @@ def code_lines(text):
 
 
 def tree():
-    """The paths of the README's tree: an entry two spaces deeper lies in the folder above it."""
-    _, block, _ = README.split("<!-- tree -->")
+    """The paths of docs/tree.md: an entry two spaces deeper lies in the folder above it."""
+    _, block, _ = (ROOT / "docs" / "tree.md").read_text(encoding="utf-8").split("<!-- tree -->")
     folders, paths = {}, []
     for line in block.strip("\n").splitlines():
         depth = (len(line) - len(line.lstrip()) - 4) // 2

@@ -2,7 +2,7 @@
 
 A difference is the run without the component minus the full run, so a component that helps has a negative one. It is
 taken slate by slate and pooled over seeds as in `pooled`: the bootstrap draws a user with all slates of all seeds.
-(DESIGN §5)
+(ours)
 
 Shapes: n slates or events of a seed, C columns (a mode's metric each), D draws.
 """

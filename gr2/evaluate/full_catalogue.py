@@ -5,7 +5,7 @@
 Every held-out event asks for the rank of its item among all items, given all events before it. Two protocols: `all`
 ranks the whole catalogue, `unseen` takes out what the user has had already. A tie counts against the target. The
 pre-ranker is the run's own; for further seeds it is trained anew as the run's [slates] says, and kept in
-RUN/catalogue. Intervals are bootstraps over users, of each user's mean over seeds. (METHOD §6; ours)
+RUN/catalogue. Intervals are bootstraps over users, of each user's mean over seeds. (method §6; ours)
 
 Writes RUN/catalogue/SPLIT.json, rows as in docs/results.json; with --table, they are put there too.
 """
@@ -43,7 +43,7 @@ PUBLISHED = {
     ("beauty-catalogue", "SASRec, full cross-entropy", "N@10"): 0.0503,
     ("beauty-catalogue", "mid-trained, held beam", "R@10"): 0.0774,
 }
-"""Table, row and metric: a careful public re-run of three seeds, and P1 (METHOD §6)."""
+"""Table, row and metric: a careful public re-run of three seeds, and P1 (method §6)."""
 
 
 @dataclass(frozen=True, kw_only=True)

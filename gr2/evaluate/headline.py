@@ -9,7 +9,7 @@ GR2 = "gr2"
 """Rankers whose name starts so are GR2's modes; all others are references."""
 METRIC = "R@1"
 PUBLISHED = {"R@1": 0.187, "R@3": 0.071, "N@3": 0.096}
-"""Relative gain over the production order that the technical report publishes (P2, METHOD §6)."""
+"""Relative gain over the production order that the technical report publishes (P2, method §6)."""
 DEBIASED = "debiased"
 """The protocol of logged slates: given the target, each click weighted by how likely its place is looked at."""
 

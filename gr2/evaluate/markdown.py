@@ -8,12 +8,15 @@ from gr2.errors import UserError
 from gr2.evaluate.headline import GR2, headline, label, p_text, relative
 
 MARKER = "<!-- demo-table -->"
+RANKERS = ("incoming", "popularity", "lambdamart", "dcn", "prm", "advice", "gr2_thinking", "gr2_direct")
+METRICS = ("R@1", "R@3", "N@3")
+"""What a reader of a README wants; the report has all."""
 
 
 def markdown(scores: Scores) -> str:
-    """The sentence, and the table given the target: value, 95 % interval, change to the incoming order and its p."""
-    rankers = scores.table["given_target"]
-    base = rankers["incoming"]
+    """The sentence, and a table given the target: value, 95 % interval, change to the incoming order and its p."""
+    rankers = {name: row for name, row in scores.table["given_target"].items() if name in RANKERS}
+    base = {metric: rankers["incoming"][metric] for metric in METRICS}
     rows = [
         [f"**{label(name)}**" if name.startswith(GR2) else label(name), *(_cell(row[m], base[m]) for m in base)]
         for name, row in rankers.items()

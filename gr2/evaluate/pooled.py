@@ -2,7 +2,7 @@
 
 Another seed is another pre-ranker, so other slates, of the *same users*: a user's slates of all seeds hang
 together. So a metric is the mean of the seeds' means, and the bootstrap draws a user with all slates of all seeds.
-(ours; DESIGN §5)
+(ours)
 
 Shapes: S seeds, n slates or events of a seed, C columns (a ranker's metric each), D draws.
 """

@@ -1,4 +1,4 @@
-"""How a ranker came to its rankings: is it re-ranking, or echoing, or leaning on position? (DESIGN §5)
+"""How a ranker came to its rankings: is it re-ranking, or echoing, or leaning on position? (ours)
 
 Rankings are of the slates as stored, so position 0 is what the pre-ranker put first. Every probe is a number of each
 slate, so that it has an interval like a metric.

@@ -1,7 +1,7 @@
 """docs/results.json and docs/results.md: `python -m gr2.evaluate.results --table nano runs/a runs/b runs/c`.
 
 Pools finished runs of one config and other seeds into the tables nano, nano-end-to-end, nano-margins, nano-validity
-and nano-cost, replaces those rows of results.json, keeps all others, and writes results.md from the whole. (DESIGN §5)
+and nano-cost, replaces those rows of results.json, keeps all others, and writes results.md from the whole. (ours)
 """
 
 import argparse

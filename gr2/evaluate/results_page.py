@@ -15,8 +15,9 @@ INTRO = """\
 Made from [results.json](results.json) by `python -m gr2.evaluate.results`; do not edit. Below each value stands its
 95 % interval, n counts slates (or events, items, answers, runs) of all seeds together. A seed is a whole run: its own
 pre-ranker, slates, ids, teacher's draws and models. Seed N's run is made by
-`gr2 run configs/nano.toml --seed N`, seed 0's by `make demo`; the command of the table then pools them.
-`gr2 reproduce TABLE` runs that command again and compares.
+`gr2 run configs/NAME.toml --seed N`, on one thread; the command of the table then pools them.
+`gr2 reproduce TABLE` runs that command again and compares. Stages of some of these runs were made by earlier
+commits, so a run made today gives numbers within the intervals, not equal ones.
 
 - **A table of metrics** is of the test slates that hold the target; **end-to-end** is of every held-out event, and
   one whose target was not retrieved counts 0. Values are means of the seeds' means. Rows named gr2 are GR2's modes.

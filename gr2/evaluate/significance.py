@@ -2,7 +2,7 @@
 
 A user's slates are not independent (one taste, one pre-ranker's view of it), so the bootstrap draws
 *users* with all their slates. McNemar's test, which the field uses for R@1, takes slates as independent
-and is exact otherwise; read it beside the bootstrap. (DESIGN §5)
+and is exact otherwise; read it beside the bootstrap. (ours)
 
 Shapes: n slates or events, C columns (a ranker's metric each), G groups of users, D draws.
 """

@@ -1,4 +1,4 @@
-"""Every ranker on the same slates: the table by both protocols, its slices, and the probes. (DESIGN §5)
+"""Every ranker on the same slates: the table by both protocols, its slices, and the probes. (ours)
 
 Shapes: n slates of this table, C columns (a ranker's metric each), D draws.
 """

@@ -3,7 +3,7 @@
 Item text can hold anything, and the teacher's own control tokens are not known here, so every "<" and every square
 bracket of it is written otherwise: only our own labels look like `[c1]`, and nothing looks like a token. (ours)
 
-Source: P1's five and P2's six principles (METHOD §3), the wording ours; docs/teachers.md says which line is which.
+Source: P1's five and P2's six principles (method §3), the wording ours; docs/teachers.md says which line is which.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Folds of users, for everything that must not have learned from the user it is shown for (DESIGN §5)."""
+"""Folds of users, for everything that must not have learned from the user it is shown for (ours)."""
 
 from collections.abc import Sequence
 

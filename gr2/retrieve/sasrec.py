@@ -2,7 +2,7 @@
 
 A small causal transformer over item ids with tied item embeddings (Kang & McAuley 2018). Trained with
 cross-entropy over the whole catalogue instead of sampled negatives, it beats the generative retrievers
-on Beauty (METHOD §6), so its lists are the ones worth re-ranking.
+on Beauty (method §6), so its lists are the ones worth re-ranking.
 
 Item embeddings start small (standard deviation .02) and are scaled up where they are read, not where they are
 predicted: so the scores of all items start equal, and an item that is seldom seen is not judged by the noise it began

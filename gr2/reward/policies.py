@@ -1,4 +1,4 @@
-"""Fixed policies against every form of the reward, before any training: which hack does a form let through? (METHOD §4)
+"""Fixed policies against every form of the reward, before any training: which hack does a form let through? (method §4)
 
     python -m gr2.reward.policies runs/nano
 

@@ -1,4 +1,4 @@
-"""Slates shown in another order than they came in, so that a place carries no answer (METHOD §4, ours)."""
+"""Slates shown in another order than they came in, so that a place carries no answer (method §4, ours)."""
 
 from collections.abc import Sequence
 from dataclasses import replace

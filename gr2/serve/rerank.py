@@ -72,6 +72,8 @@ class Status(BaseModel):
     """Ids that are not in the catalogue."""
     unknown_history: int = 0
     """History items left out because they are not in the catalogue."""
+    echo: bool
+    """Whether all that is in the catalogue comes back in incoming order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +141,7 @@ def ask(bundle: "Bundle", slate: Slate, think: bool, one_at_a_time: Lock) -> tup
     return ranking, ""
 
 
-def status_of(plan: Plan, problem: str) -> Status:
+def status_of(plan: Plan, ranking: Ranking | None, problem: str) -> Status:
     notes = [f"incoming order: {problem}"] if problem else []
     if plan.left_out and not problem:
         notes.append(f"last, in incoming order: {', '.join(plan.left_out)}")
@@ -150,6 +152,7 @@ def status_of(plan: Plan, problem: str) -> Status:
         detail="; ".join(notes) or "all documents ranked",
         unknown_documents=list(plan.unknown_documents),
         unknown_history=plan.unknown_history,
+        echo=ranking is None or list(ranking.order) == sorted(ranking.order),
     )
 
 
@@ -173,7 +176,7 @@ def rerank(request: RerankRequest, bundle: "Bundle", one_at_a_time: Lock) -> dic
         "id": request_id,
         "model": bundle.name,
         "results": results[: request.top_n],
-        "status": status_of(todo, problem).model_dump(),
+        "status": status_of(todo, ranking, problem).model_dump(),
         **(thought if thought.get("thought") else {}),
         "meta": {
             "documents": len(request.documents),

@@ -47,7 +47,7 @@ class Watch:
 
     def answer(self, request: RerankRequest, answer: dict[str, Any]) -> None:
         """A request, and the body that answered it."""
-        status, found = answer["status"], [result["index"] for result in answer["results"]]
+        status = answer["status"]
         self.seconds.labels(str(request.think).lower()).observe(answer["milliseconds"] / 1000)
         self.answered.labels(status["code"]).inc()
         self.documents.inc(len(request.documents))
@@ -55,8 +55,8 @@ class Watch:
         self.unknown.labels("document").inc(sum(item in outside for item in request.item_ids()))
         self.unknown.labels("history").inc(status["unknown_history"])
         if status["code"] != "fallback":
-            self.echoes.inc(found == sorted(found))
-            place = found[0] + 1
+            self.echoes.inc(status["echo"])
+            place = answer["results"][0]["index"] + 1
             self.first.labels(str(place) if place <= self.k else "later").inc()
 
     def refuse(self, code: int) -> None:

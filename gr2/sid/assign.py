@@ -1,4 +1,4 @@
-"""Uniqueness as a guarantee: items that share a prefix get distinct last codes at the least cost (ours; METHOD §1).
+"""Uniqueness as a guarantee: items that share a prefix get distinct last codes at the least cost (ours; method §1).
 
 Room is made from the general level to the special one. A code of level l has room for as many items as
 there are free ids below it (one at the last level). Where more items want it, the ones that lose least move to

@@ -1,4 +1,4 @@
-"""Unique ids within 2 % of the error of ids that may collide, wherever free ids near enough exist (ours; issue 5).
+"""Unique ids within 2 % of the error of ids that may collide, wherever free ids near enough exist (ours).
 
 assign.py changes the last code alone while a prefix has room. Where vectors lie in tight clusters (TF-IDF of category
 paths) that is dear: a free id with another second or third code is often nearer than the prefix's free last codes.
@@ -11,7 +11,7 @@ import numpy as np
 from gr2.sid.assign import reconstruct, squared_distances
 
 WITHIN = 0.02
-"""The error may grow by so much (issue 5); as long as it has not, no item leaves its prefix."""
+"""The error may grow by so much; as long as it has not, no item leaves its prefix."""
 BEAM = 16
 """Nearest ids that are tried for an item. 64 find 2 % more items a nearer id, for 6 times the work."""
 ROWS = 256

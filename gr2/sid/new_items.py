@@ -1,4 +1,4 @@
-"""Ids for items that arrive after the codebooks were made; ids given before never change (ours; issue 5).
+"""Ids for items that arrive after the codebooks were made; ids given before never change (ours).
 
 `python -m gr2.sid.new_items IDS NEW.parquet OLD.parquet OUT [--retired GONE.txt]`. Vectors
 are tables of `item_id` and `vector`, in the space of the codebooks.

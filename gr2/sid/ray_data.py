@@ -1,4 +1,4 @@
-"""Unique ids for a partitioned Parquet folder on a Ray cluster: stream.py's steps, a first code a task (ours; issue 5).
+"""Unique ids for a partitioned Parquet folder on a Ray cluster: stream.py's steps, a first code a task (ours).
 
 `python -m gr2.sid.ray_data RUN/02_sids ITEMS OUT`; needs `pip install 'gr2[ray]'`. ITEMS holds `item_id` and `vector`,
 in the space of the run's codebooks.

@@ -9,7 +9,7 @@ Neighbours give a second opinion on every slate.
 
 Reads: 01_corpus. Writes: slates.parquet, neighbours.safetensors, events.json (split -> user -> events tried), and
 sasrec/ (all users' weights) or, of a log, examination.json (how likely each place is looked at).
-Source: DESIGN §5 (ours); the setting is P1's, "target within the pre-ranker's top 10", and of a log P2's.
+Source: ours; the setting is P1's, "target within the pre-ranker's top 10", and of a log P2's.
 """
 
 from collections import Counter

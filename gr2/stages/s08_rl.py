@@ -85,7 +85,7 @@ class Config(BaseModel):
     overlong_tokens: int = Field(0, ge=0)
     """Width of the band below the longest rollout in which length costs up to 1; 0 switches it off (DAPO)."""
     shuffle: bool = False
-    """Whether the candidates are shown in a random order, so that a place carries no answer (METHOD §4, ours)."""
+    """Whether the candidates are shown in a random order, so that a place carries no answer (method §4, ours)."""
     click_clip: float | None = Field(None, ge=1)
     """Of logged slates: a slate's advantages weigh by 1 / the chance that the place of its click is looked at, at most
     so much, with mean 1 (P2, ours). Left out: slates weigh alike."""

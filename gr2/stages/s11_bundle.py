@@ -5,7 +5,7 @@ Loading checks digests, so that a bundle whose parts were swapped is refused.
 
 Reads: 01_corpus, 02_sids, 04_slates, 10_direct. Writes: model/, corpus/, sids/, neighbours.safetensors,
 advisor.safetensors, advisor.json, bundle.json.
-Source: DESIGN §2 (ours).
+Source: ours.
 """
 
 from dataclasses import replace

@@ -4,7 +4,7 @@ The best legacy re-ranker is named by the validation slates, before a test slate
 stages (after SFT, after RL, as it is served), so that one sees what each adds, on validation too (valid.json).
 
 Reads: all stages before it. Writes: <ranker>/rankings.parquet, <ranker>/shuffled/rankings.parquet,
-summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P1's protocol and DESIGN §5.
+summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P1's protocol; the rest is ours.
 """
 
 from collections import Counter

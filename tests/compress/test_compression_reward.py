@@ -1,4 +1,4 @@
-"""METHOD's reward, worked out by hand."""
+"""The compressor's reward (method §5), worked out by hand."""
 
 from math import log2
 

@@ -259,13 +259,12 @@ def test_the_page_is_the_same_twice(tmp_path):
 
 
 def scores(**r1):
-    """Scores of rankers with these R@1; p .20 against both references where it is above .3, else .01."""
+    """Scores of rankers with these R@1, R@3 and N@3; p .20 against both references where it is above .3, else .01."""
     row = {
-        name: {
-            "R@1": MetricValue(
-                value=v, low=0, high=1, n=10, p_incoming=(p := 0.2 if v > 0.3 else 0.01), p_best_legacy=p
-            )
-        }
+        name: dict.fromkeys(
+            ("R@1", "R@3", "N@3", "N@5"),
+            MetricValue(value=v, low=0, high=1, n=10, p_incoming=(p := 0.2 if v > 0.3 else 0.01), p_best_legacy=p),
+        )
         for name, v in r1.items()
     }
     return Scores(n_slates=10, n_events=20, best_legacy="trees", table={"given_target": row})
@@ -314,7 +313,12 @@ def test_series_are_told_apart_by_phase_or_by_name():
 
 def test_markdown_goes_between_the_markers():
     table = markdown(scores(incoming=0.2, trees=0.25, gr2_direct=0.3))
-    assert "| **gr2 direct** | 0.300<br>0.000-1.000<br>+50.0%, p = .010 |" in table
+    assert table.splitlines()[2:] == [
+        "| n = 10 | R@1 | R@3 | N@3 |",
+        "| --- | ---: | ---: | ---: |",
+        "| incoming" + 3 * " | 0.200<br>0.000-1.000<br>+0.0%, p = .010" + " |",
+        "| **gr2 direct**" + 3 * " | 0.300<br>0.000-1.000<br>+50.0%, p = .010" + " |",
+    ]
     assert fill(f"a {MARKER}old{MARKER} b", "new") == f"a {MARKER}\nnew\n{MARKER} b"
     with pytest.raises(UserError, match="stands 1 times"):
         fill(f"a {MARKER}", "new")

@@ -65,7 +65,7 @@ def test_a_question_word_for_word():
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_what_every_template_asks_for(template):
-    """The principles of METHOD §3 that can be told by a word."""
+    """The principles of method §3 that can be told by a word."""
     system, user = asker(catalogue("vwxyz"), template=template).messages(SLATE, target_shown=False)
     for word in ("history", "[h1]", "[c1]", "three steps", "Broad pattern", "Complementary type", "Candidate match"):
         assert word in system["content"]

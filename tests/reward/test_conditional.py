@@ -1,4 +1,4 @@
-"""The fixed policies of METHOD §4 against P1's conditional reward: none but the oracle may profit."""
+"""The fixed policies of method §4 against P1's conditional reward: none but the oracle may profit."""
 
 import numpy as np
 import pytest

@@ -50,13 +50,14 @@ def test_a_document_beyond_the_slate_is_counted_as_later(client):
     assert counted(client)["gr2_first_from_total", "later"] == 1
 
 
-def test_what_is_returned_decides_what_is_an_echo():
-    bundle = Reverser(order=(0, 2, 1))
-    client = TestClient(app(bundle))
-    client.post("/v1/rerank", json={"documents": ["i1", "i2", "i3"], "top_n": 1})
-    assert counted(client)["gr2_echoes_total", None] == 1
-    client.post("/v1/rerank", json={"documents": ["i1", "i2", "i3"]})
-    assert counted(client)["gr2_echoes_total", None] == 1
+@pytest.mark.parametrize(("order", "echo"), [((0, 2, 1), False), ((0, 1, 2), True)])
+def test_an_echo_is_told_by_the_whole_order(order, echo):
+    """However few results were asked for, and whatever unknown stands between."""
+    client = TestClient(app(Reverser(order=order)))
+    for documents in (["i1", "i2", "i3"], ["i1", "x", "i2", "i3"]):
+        answer = client.post("/v1/rerank", json={"documents": documents, "top_n": 1})
+        assert answer.json()["status"]["echo"] is echo
+    assert counted(client)["gr2_echoes_total", None] == 2 * echo
 
 
 def test_refusals_are_counted_by_code(client):
