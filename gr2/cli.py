@@ -1,4 +1,4 @@
-"""`gr2`: stages and what runs hold; new, run, ablate, reproduce, follow, rollouts, rank, serve; each stage by name."""
+"""`gr2`: stages and what runs hold; new, run, ablate, reproduce, follow, rollouts, rank, refresh, serve; stages."""
 
 import os
 import shlex
@@ -190,6 +190,22 @@ def newest_test_slate(run: Path, user: str) -> Slate:
         some = ", ".join(sorted({slate.user_id for slate in tests})[:5])
         raise UserError(f"{run}: user {user!r} has no test slate; try one of {some}, ...")
     return max(own, key=lambda slate: (slate.time, len(slate.history), slate.slate_id))
+
+
+@app.command()
+def refresh(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder, for example runs/nano/11_bundle.")],
+    events: Annotated[Path, typer.Option(help="The whole log until now, in the form of [corpus] events.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not be there.")],
+) -> None:
+    """The same model with the counts of a newer log: write a new bundle, in seconds."""
+    from gr2.serve.refresh import refresh as make
+
+    counted = make(bundle, events, out)
+    console.print(f"counted {counted.events:,} events of {counted.users:,} people", highlight=False)
+    if counted.left_out:
+        console.print(f"left out {counted.left_out:,} events of items that the bundle does not know", highlight=False)
+    console.print(f"serve it: gr2 serve {out}", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -42,9 +42,10 @@ def read_items(path: Path) -> tuple[Item, ...]:
     return tuple(items.values())
 
 
-def read_log(path: Path, items: Sequence[Item]) -> Log:
-    """Each user's events, oldest first, from a file of sequences (it has a column `items`) or of events."""
-    known = {item.item_id for item in items}
+def read_log(path: Path, items: Sequence[Item] | None) -> Log:
+    """Each user's events, oldest first, from a file of sequences (it has a column `items`) or of events. Without a
+    catalogue any item may stand there."""
+    known = None if items is None else {item.item_id for item in items}
     log: dict[str, list[tuple[str, int]]] = {}
     is_sequences = None
     for where, row in track(read_rows(path), f"reading {path.name}"):
@@ -62,12 +63,12 @@ def read_log(path: Path, items: Sequence[Item]) -> Log:
     return {user_id: sorted(events, key=lambda event: event[1]) for user_id, events in log.items()}
 
 
-def _event(row: Row, known: set[str], where: str) -> tuple[str, int]:
+def _event(row: Row, known: set[str] | None, where: str) -> tuple[str, int]:
     item_id = _known(_id(row, "item_id", where), known, where)
     return item_id, _time(_need(row, "timestamp", where), "timestamp", where)
 
 
-def _sequence(row: Row, known: set[str], where: str) -> list[tuple[str, int]]:
+def _sequence(row: Row, known: set[str] | None, where: str) -> list[tuple[str, int]]:
     """Without times, an event's time is its position."""
     item_ids = [
         _known(_as_id(i, "items", where), known, where) for i in _list(_need(row, "items", where), "items", where)
@@ -102,8 +103,8 @@ def _as_id(value: Any, column: str, where: str) -> str:
     return str(value)
 
 
-def _known(item_id: str, known: set[str], where: str) -> str:
-    if item_id not in known:
+def _known(item_id: str, known: set[str] | None, where: str) -> str:
+    if known is not None and item_id not in known:
         raise UserError(f"{where}: item {item_id!r} is not in the items file; add it there or remove the event")
     return item_id
 

@@ -18,7 +18,7 @@ from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.checkpoint import Checkpoint
 from gr2.record import stage_folder
 from gr2.retrieve.neighbours import Neighbours
-from gr2.retrieve.popularity import popularity
+from gr2.retrieve.popularity import most_popular
 from gr2.serve.ranker import Bundle
 
 NAME = "11_bundle"
@@ -36,8 +36,6 @@ class Config(BaseModel):
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids, slates = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1]), Slates.load(run / READS[2])
-    counts = popularity(corpus)
-    popular = sorted(range(len(counts)), key=lambda i: (-counts[i], i))[: config.popular]
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         # Timelines leave the run folder as numbers and counts only, without user ids or held-out events.
@@ -48,7 +46,7 @@ def main(run: Path, config: Config, seed: int) -> None:
             ids=ids,
             model=Checkpoint.load(run / "10_direct", corpus, ids),
             k=max(len(s.candidates) for s in slates.slates),
-            popular=tuple(corpus.items[i].item_id for i in popular),
+            popular=most_popular(corpus, config.popular),
             neighbours=Neighbours.load(run / READS[2]),
             advisor=Advisor.load(run / READS[3], catalogue, ids.codes),
         )
