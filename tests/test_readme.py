@@ -12,7 +12,18 @@ from gr2.run import STAGES, table_of
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = {"new", "refresh", "run", "ablate", "reproduce", "follow", "rollouts", "rank", "serve", *map(table_of, STAGES)}
+COMMANDS = {
+    "new",
+    "refresh",
+    "run",
+    "ablate",
+    "reproduce",
+    "follow",
+    "rollouts",
+    "rank",
+    "serve",
+    *map(table_of, STAGES),
+}
 
 
 def code_lines(text):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from gr2.baselines.sample import Sample
 from gr2.baselines.tuning import Fitted
 
-MAX_ROUNDS, PATIENCE = 4, 2
+MAX_ROUNDS, PATIENCE = 16, 5
+"""With four passes at most, nearly every grid point wanted all four, and more made both better (docs/log.md)."""
 BATCH, STEPS = 256, 48
 """A round is one pass over the slates, BATCH a step; fewer a step where it would have fewer than STEPS steps."""
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from gr2.advice.features import Knowledge
 from gr2.baselines.sample import Sample
+from gr2.baselines.simple import rank_by_score
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.progress import track
@@ -112,8 +113,11 @@ class Tuned:
 
     def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
         """Highest score first; equals keep the incoming order."""
-        sample = Sample.of(slates, self.knowledge)
-        return sample.ranked(self.fitted.scores(sample))
+        return [rank_by_score(s, row[: len(s.candidates)]) for s, row in zip(slates, self.scores(slates), strict=True)]
+
+    def scores(self, slates: Sequence[Slate]) -> np.ndarray:
+        """(S, K), higher is better; anything where padded."""
+        return self.fitted.scores(Sample.of(slates, self.knowledge))
 
     def record(self) -> dict[str, Any]:
         """For tuning.json: the points with their validation values, in the order of the grid, and the chosen one."""

@@ -8,7 +8,7 @@ from gr2.errors import UserError
 from gr2.evaluate.headline import GR2, headline, label, p_text, relative
 
 MARKER = "<!-- demo-table -->"
-RANKERS = ("incoming", "popularity", "lambdamart", "dcn", "prm", "advice", "gr2_thinking", "gr2_direct")
+RANKERS = ("incoming", "popularity", "lambdamart", "dcn", "prm", "advice", "stack", "gr2_thinking", "gr2_direct")
 METRICS = ("R@1", "R@3", "N@3")
 """What a reader of a README wants; the report has all."""
 

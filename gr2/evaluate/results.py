@@ -5,6 +5,7 @@ and nano-cost, replaces those rows of results.json, keeps all others, and writes
 """
 
 import argparse
+import math
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from scipy.stats import binomtest
 
 from gr2.errors import in_one_line
-from gr2.evaluate.headline import PUBLISHED, gr2_modes
+from gr2.evaluate.headline import GR2, PUBLISHED, gr2_modes
 from gr2.evaluate.metrics import MEASURES
 from gr2.evaluate.pooled import BEST_LEGACY, Finished, Pooled, load_runs, pool
 from gr2.evaluate.results_page import MARGINS, page
@@ -59,6 +60,11 @@ class Result:
         }
 
 
+STRONGEST = "strongest legacy"
+NOT_LEGACY = (GR2, INCOMING, "midtrained", "plain_llm")
+"""How the names of all other rankers begin."""
+
+
 def results(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
     """All rows of the five tables."""
     given = pool(runs, end_to_end=False)
@@ -87,14 +93,21 @@ def scores(table: str, pooled: Pooled) -> Iterator[Result]:
 
 
 def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Result]:
-    """GR2's modes against the incoming order and the best legacy: relative change, pooled p, each seed's p.
+    """GR2's modes against the incoming order, the best legacy re-ranker as each seed's validation chose it, and the one
+    that is strongest on these very slates: relative change, pooled p, each seed's change and p.
 
     Holm's correction is for the modes of one metric. `match` is whether our change is at least the published one.
     """
-    modes = gr2_modes(runs[0].scores)
-    for base, words in ((INCOMING, INCOMING), (BEST_LEGACY, _best_legacy(runs))):
-        published = PUBLISHED if base == INCOMING else {}
+    modes, strongest = gr2_modes(runs[0].scores), _strongest(pooled)
+    names = ", ".join(sorted(set(strongest.values())))
+    for kind, words in (
+        (INCOMING, INCOMING),
+        (BEST_LEGACY, _best_legacy(runs)),
+        (STRONGEST, f"strongest legacy on these slates ({names})"),
+    ):
+        published = PUBLISHED if kind == INCOMING else {}
         for metric in MEASURES:
+            base = strongest[metric] if kind == STRONGEST else kind
             ps = [_p(pooled, mode, base, metric) for mode in modes]
             for mode, p, p_holm in zip(modes, ps, holm(ps), strict=True):
                 base_D = pooled.draws[base, metric]
@@ -112,7 +125,12 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
                     high=high,
                     n=pooled.n,
                     match=reached(ours, paper),
-                    more={"p": p, "p_holm": p_holm, "p_by_seed": _p_by_seed(runs, mode, base, metric)},
+                    more={
+                        "p": p,
+                        "p_holm": p_holm,
+                        "by_seed": _by_seed(runs, mode, base, metric),
+                        **({} if kind == STRONGEST else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
+                    },
                 )
 
 
@@ -124,6 +142,18 @@ def reached(ours: float, paper: float | None) -> str | None:
 def _p(pooled: Pooled, mode: str, base: str, metric: str) -> float:
     observed = pooled.mean[mode, metric] - pooled.mean[base, metric]
     return paired_p(observed, pooled.draws[mode, metric] - pooled.draws[base, metric])
+
+
+def _strongest(pooled: Pooled) -> dict[str, str]:
+    """Metric -> the ranker without a language model with the highest mean: chosen by these slates, against GR2."""
+    legacy = {ranker for ranker, _ in pooled.mean if not ranker.startswith(NOT_LEGACY)} - {BEST_LEGACY}
+    return {metric: max(sorted(legacy), key=lambda r: pooled.mean[r, metric]) for metric in MEASURES}
+
+
+def _by_seed(runs: Sequence[Finished], mode: str, base: str, metric: str) -> dict[str, float]:
+    """The relative change of each seed."""
+    means = {str(run.seed): [float(run.values[r][metric].mean()) for r in (mode, base)] for run in runs}
+    return {seed: ours / theirs - 1 if theirs else math.nan for seed, (ours, theirs) in means.items()}
 
 
 def _p_by_seed(runs: Sequence[Finished], mode: str, base: str, metric: str) -> dict[str, float | None]:

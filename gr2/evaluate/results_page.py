@@ -24,9 +24,11 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
 - **Intervals and the pooled p** come from a bootstrap that draws users, each with all slates of all seeds, since the
   seeds share their users. The **p of each seed** is that of its own evaluation: McNemar for R@1, the bootstrap for
   all others.
-- **margins** are changes relative to the incoming order and to the best legacy re-ranker, which each seed chooses on
-  its own validation slates. Holm's correction is over the modes of one metric. *Published* is the margin of P2 over
-  its production order, on advertising logs that nobody else has: "yes" says only that ours is at least as large.
+- **margins** are changes relative to the incoming order; to the best legacy re-ranker, which each seed chooses on its
+  own validation slates; and to the one that is strongest on these test slates themselves, a choice that can only be
+  against GR2. The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over the modes of one
+  metric. *Published* is the margin of P2 over its production order, on advertising logs that nobody else has: "yes"
+  says only that ours is at least as large.
 - **validity**: free answers are written out with nothing to hold them; as served, a ranking is read from one pass over
   the candidates. Wilson's interval, which takes answers as independent. Unique ids are counted over the whole
   catalogue: the range is that of the seeds.
@@ -74,8 +76,12 @@ def _cell(row: Row) -> str:
     lines = [show(row["ours"]), f"{show(row['low'])} to {show(row['high'])}"]
     if "p" in row:
         lines.append(f"{p_text(row['p'])}, Holm {_bare(row['p_holm'])}")
+    if "by_seed" in row:
+        lines.append(f"seeds {', '.join(_percent(v) for v in row['by_seed'].values())}")
     if "p_by_seed" in row:
-        lines.append(f"seeds {', '.join(_bare(p) for p in row['p_by_seed'].values())}")
+        lines.append(
+            f"{'p of seeds' if 'by_seed' in row else 'seeds'} {', '.join(map(_bare, row['p_by_seed'].values()))}"
+        )
     if row["paper"] is not None:
         lines.append(f"published {show(row['paper'])}: {row['match']}")
     return "<br>".join(lines)

@@ -9,12 +9,15 @@ Shapes: n slates or events, C columns (a ranker's metric each), G groups of user
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.stats import binomtest
 
 DRAWS = 10_000
 CHUNK = 1_000
+FEW = 16
+"""Users below which p is exact: of 4, 8 and 15 the bootstrap finds p < .05 in 7 to 10 of 100 cases of chance."""
 GROUPS = 2_000
 """More users than this are dealt at random into so many groups, and groups are drawn: then time and memory do not grow
 with the users, and an interval is as wide as with users, give or take 1 / sqrt(2 * GROUPS) = 1.6 % (ours)."""
@@ -87,10 +90,13 @@ def paired_p(observed: float, differences_D: np.ndarray) -> float:
     return float((extreme + 1) / (len(known_D) + 1))
 
 
-def paired_bootstrap(ours_n: np.ndarray, theirs_n: np.ndarray, users: Sequence[str], seed: int = 0) -> float:
-    """`paired_p` of two rankers' values on the same slates."""
-    difference = np.asarray(ours_n, float) - np.asarray(theirs_n, float)
-    return paired_p(float(difference.mean()), bootstrap_means(difference[:, None], users, seed)[:, 0])
+def sign_flips(difference_n: np.ndarray, users: Sequence[str]) -> float:
+    """Exact two-sided p of "what a user's slates differ by is as likely its opposite": the share of all signs of users
+    under which the sum is as far out as the one observed. For fewer than FEW users, of whom a bootstrap is too sure."""
+    _, user_n = np.unique(np.asarray(users), return_inverse=True)
+    sums_U = np.bincount(user_n, weights=difference_n)
+    signs_FU = np.array(list(product((1.0, -1.0), repeat=len(sums_U))))
+    return float((np.abs(signs_FU @ sums_U) >= abs(sums_U.sum()) - 1e-12).mean())
 
 
 def mcnemar(ours_n: np.ndarray, theirs_n: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from gr2.evaluate.answers import counts
 from gr2.evaluate.headline import DEBIASED, GR2
 from gr2.evaluate.metrics import check, per_slate
 from gr2.evaluate.propensity import IPW, Examination, chances, ipw_per_slate
-from gr2.evaluate.significance import Draws, certain_share, holm, interval, mcnemar, paired_p
+from gr2.evaluate.significance import FEW, Draws, certain_share, holm, interval, mcnemar, paired_p, sign_flips
 from gr2.evaluate.slices import HeldOut, slices
 from gr2.types import Ranking, Slate
 
@@ -102,7 +102,7 @@ def compared(
 ) -> Table:
     """One table: each ranker's (n,) values of the slates of `users`, and a 0 for each of `missed`.
 
-    R@1 is tested by McNemar's test, all others by the paired bootstrap; p values are not corrected yet.
+    R@1 is tested by McNemar's test, all others by the paired bootstrap, or exactly where users are few; not corrected yet.
     """
     columns = [(name, metric) for name in values for metric in values[name]]
     means_DC = draws.means([values[name][metric] for name, metric in columns], users, missed)
@@ -117,7 +117,12 @@ def compared(
             if name != other:
                 theirs = values[other][metric]
                 observed, difference_D = float((mine - theirs).sum() / n), means[name, metric] - means[other, metric]
-                p = mcnemar(mine, theirs) if metric == "R@1" else paired_p(observed, difference_D)
+                if metric == "R@1":
+                    p = mcnemar(mine, theirs)
+                elif len(set(users)) < FEW:
+                    p = sign_flips(mine - theirs, users)
+                else:
+                    p = paired_p(observed, difference_D)
                 found: dict[str, Any] = {f"p_{reference}": p, f"gain_{reference}": (observed, *interval(difference_D))}
                 row = replace(row, **found)
         table[name][metric] = row

@@ -20,10 +20,12 @@ from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, load_text_vecto
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.category_thought import rank_by_category_thought
 from gr2.baselines.plain_llm import rank_plainly
+from gr2.baselines.sequence import Sequences, second_sasrec
 from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_covisited, rank_incoming, rank_popular
+from gr2.baselines.stack import Stack, stack
 from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.metrics import per_slate
-from gr2.evaluate.propensity import Examination, mean_metrics
+from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
 from gr2.evaluate.report import write_report
 from gr2.evaluate.slices import held_out
 from gr2.evaluate.table import INCOMING, evaluate
@@ -32,6 +34,8 @@ from gr2.lm.generate import Budget
 from gr2.lm.pretrained import load_pretrained
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, stage_folder, write_json
+from gr2.retrieve import sasrec
+from gr2.retrieve.sasrec import SasrecConfig
 from gr2.rl.shown import as_it_came, shown_as
 from gr2.serve.ranker import Bundle
 from gr2.types import Ranking, Slate, Split
@@ -68,16 +72,26 @@ class Config(BaseModel):
     of a local Hugging Face folder; never the best legacy re-ranker. Left out: no such row (ours)."""
 
 
-def legacy_rankers(knowledge: Knowledge, tuned: Mapping[str, Tuned]) -> dict[str, Ranker]:
-    """Incoming order, three rankers that learn nothing, the advice alone, and the tuned ones."""
+def legacy_rankers(
+    knowledge: Knowledge, tuned: Mapping[str, Tuned], second: Sequences, together: Stack
+) -> dict[str, Ranker]:
+    """Incoming order, three rankers that learn nothing, the advice alone, a second SASRec, the tuned ones, and all in
+    one."""
     return {
         INCOMING: rank_incoming,
         "popularity": lambda slates: rank_popular(slates, knowledge.corpus),
         "covisitation": lambda slates: rank_covisited(slates, knowledge),
         "neighbours": rank_by_votes,
         "advice": rank_by_advice,
+        "sasrec": second.rank,
         **{name: one.rank for name, one in tuned.items()},
+        "stack": together.rank,
     }
+
+
+def sasrec_config(folder: Path) -> SasrecConfig:
+    """The pre-ranker's own; the default where slates were logged."""
+    return sasrec.load(folder).config if folder.exists() else SasrecConfig()
 
 
 def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:
@@ -178,7 +192,9 @@ def main(run: Path, config: Config, seed: int) -> None:
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
         tuning = tuned_rankers(train, valid, knowledge, seed, examined)
-        legacy = legacy_rankers(knowledge, tuning)
+        second = second_sasrec(corpus, sasrec_config(run / "04_slates" / "sasrec"), seed)
+        together = stack(valid, tuning, second, weights_of(valid, examined))
+        legacy = legacy_rankers(knowledge, tuning, second, together)
         gr2 = gr2_rankers(midtrained, tuned, distilled, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
         on_test = {name: ranker(test) for name, ranker in (legacy | plain | gr2).items()}
@@ -189,7 +205,8 @@ def main(run: Path, config: Config, seed: int) -> None:
         }
         for split, rankings in (("valid", on_valid), ("test", on_test)):
             rankings["teacher"] = list(Rankings.load(run / "05_traces" / f"teacher_{split}").rankings)
-        best = best_on_validation(valid, on_valid, [name for name in legacy if name != INCOMING], examined)
+        without_words = [*(name for name in legacy if name != INCOMING), "teacher"]
+        best = best_on_validation(valid, on_valid, without_words, examined)
         for name, answers in on_test.items():
             save_rankings(work.path / name, name, answers)
         for name, answers in shuffled.items():
@@ -200,7 +217,10 @@ def main(run: Path, config: Config, seed: int) -> None:
             test, events, on_test, best, seed, held_out=described, shuffled=shuffled, examination=examined
         )
         scores.save(work.path)
-        write_json(work.path / "tuning.json", {name: one.record() for name, one in tuning.items()})
+        write_json(
+            work.path / "tuning.json",
+            {name: one.record() for name, one in tuning.items()} | {"stack": together.record()},
+        )
         write_json(
             work.path / "valid.json",
             {n: {m: float(v.mean()) for m, v in per_slate(valid, r).items()} for n, r in on_valid.items()},

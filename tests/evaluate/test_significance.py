@@ -2,7 +2,21 @@ import numpy as np
 import pytest
 
 from gr2.evaluate import significance
-from gr2.evaluate.significance import Draws, bootstrap_means, certain_share, holm, interval, mcnemar, paired_bootstrap
+from gr2.evaluate.significance import (
+    Draws,
+    bootstrap_means,
+    certain_share,
+    holm,
+    interval,
+    mcnemar,
+    paired_p,
+    sign_flips,
+)
+
+
+def paired_bootstrap(ours_n, theirs_n, users):
+    difference = np.asarray(ours_n, float) - np.asarray(theirs_n, float)
+    return paired_p(difference.mean(), bootstrap_means(difference[:, None], users)[:, 0])
 
 
 def test_mcnemar_by_hand() -> None:
@@ -97,3 +111,11 @@ def test_holm_by_hand() -> None:
     # never falling, never above 1: .3 * 2 = .6, and .5 * 1 = .5 is lifted to .6
     assert holm([0.5, 0.3]) == pytest.approx([0.6, 0.6])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+def test_few_users_are_tested_exactly():
+    """Two users with .5 and .25: of four signs, two put the sum as far out. A user's slates go together."""
+    assert sign_flips(np.array([0.5, 0.25]), ["a", "b"]) == 0.5
+    assert sign_flips(np.array([0.5]), ["a"]) == 1.0
+    assert sign_flips(np.array([0.5, 0.5, 0.5, 0.5]), ["a", "b", "c", "d"]) == 2 / 16
+    assert sign_flips(np.array([0.5, -0.5, 0.25]), ["a", "a", "b"]) == 1.0

@@ -1,0 +1,74 @@
+"""All legacy re-rankers as one: a conditional logit over their scores, weighed on the validation slates as GR2 weighs
+its own voices, and without a language model. (ours)
+
+What stands above it knows something that counts, trees, networks and two sequence models together do not.
+
+Shapes: S slates, K candidates, V voices.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gr2.advice.conditional_logit import fit
+from gr2.advice.logit import padded
+from gr2.baselines.sequence import Sequences
+from gr2.baselines.simple import rank_by_score
+from gr2.baselines.tuning import Tuned
+from gr2.retrieve.neighbours import NO_VOTE
+from gr2.types import Ranking, Slate
+
+RIDGE = 1e-3
+"""Penalty on the squared weights a validation slate, of voices scaled to deviation one: some are nearly alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """The voices, and what each weighs."""
+
+    tuned: Mapping[str, Tuned]
+    second: Sequences
+    weights: np.ndarray
+    """(V,) float64."""
+
+    def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
+        """Highest sum first; equals keep the incoming order."""
+        heard = voices(slates, self.tuned, self.second)
+        return [rank_by_score(s, matrix_KV @ self.weights) for s, matrix_KV in zip(slates, heard, strict=True)]
+
+    def record(self) -> dict[str, float]:
+        """For tuning.json: voice -> weight, of scores as they come."""
+        return dict(zip(names(self.tuned), self.weights.tolist(), strict=True))
+
+
+def names(tuned: Mapping[str, Tuned]) -> list[str]:
+    """(V,) of the voices."""
+    return ["advice", "votes", "pre-ranker", "sequence", "anyone", *tuned]
+
+
+def voices(slates: Sequence[Slate], tuned: Mapping[str, Tuned], second: Sequences) -> list[np.ndarray]:
+    """(K, V) scores of each slate's candidates, less their means."""
+    columns = zip(second.scores(slates), *(one.scores(slates) for one in tuned.values()), strict=True)
+    heard = []
+    for slate, (sequence_K2, *scores) in zip(slates, columns, strict=True):
+        k = len(slate.candidates)
+        silent = (0.0,) * k
+        votes_K = np.log(np.array(slate.votes or silent) + NO_VOTE)
+        ours = (slate.advice or silent, votes_K, slate.scores, sequence_K2)
+        matrix_KV = np.column_stack([*ours, *(s[:k] for s in scores)])
+        heard.append(matrix_KV - matrix_KV.mean(0))
+    return heard
+
+
+def stack(
+    valid: Sequence[Slate], tuned: Mapping[str, Tuned], second: Sequences, counts_S: np.ndarray | None = None
+) -> Stack:
+    """The weights under which the logit gives the targets of the validation slates most probability. `counts_S`: what
+    each slate counts; left out, all count alike."""
+    x_SKV, real_SK = padded(voices(valid, tuned, second))
+    scale_V = x_SKV[real_SK].std(0)
+    scale_V[scale_V == 0] = 1
+    targets_S = np.array([s.target for s in valid])
+    weights_V = fit(x_SKV / scale_V, real_SK, targets_S, RIDGE * len(valid), counts_S) / scale_V
+    return Stack(tuned=tuned, second=second, weights=weights_V)
