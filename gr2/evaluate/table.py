@@ -102,7 +102,7 @@ def compared(
 ) -> Table:
     """One table: each ranker's (n,) values of the slates of `users`, and a 0 for each of `missed`.
 
-    R@1 is tested by McNemar's test, all others by the paired bootstrap, or exactly where users are few; not corrected yet.
+    R@1 is tested by McNemar's test, all others by the paired bootstrap, or exactly where users are few; not corrected.
     """
     columns = [(name, metric) for name in values for metric in values[name]]
     means_DC = draws.means([values[name][metric] for name, metric in columns], users, missed)

@@ -18,7 +18,9 @@ from test_metrics import slate
 from gr2.artifacts import Rankings, Scores, Slates
 from gr2.baselines.simple import rank_incoming
 from gr2.errors import UserError
-from gr2.evaluate.results import write_results
+from gr2.evaluate.metrics import MEASURES
+from gr2.evaluate.pooled import BEST_LEGACY, Pooled
+from gr2.evaluate.results import _strongest, write_results
 from gr2.evaluate.table import evaluate
 from gr2.record import write_json
 from gr2.types import AnswerStatus, Ranking
@@ -129,6 +131,22 @@ def test_the_best_legacy_is_each_seeds_own_and_unpublished(rows):
     margin = of(rows, "nano-margins", "gr2_direct against best legacy (lambdamart)", "R@1")
     assert margin["ours"] == pytest.approx(7 / 5 - 1)
     assert (margin["paper"], margin["match"]) == (None, None)
+
+
+def test_the_strongest_legacy_is_named_by_the_slates_themselves(rows):
+    """lambdamart echoes, and is alone without words; seed 0 has 1/2 against 1/2, seed 1 2/3 against 1/3."""
+    margin = of(rows, "nano-margins", "gr2_direct against strongest legacy on these slates (lambdamart)", "R@1")
+    assert margin["ours"] == pytest.approx(7 / 5 - 1)
+    assert margin["by_seed"] == pytest.approx({"0": 0, "1": 1})
+    assert "p_by_seed" not in margin
+
+
+def test_neither_words_nor_the_incoming_order_are_the_strongest_legacy():
+    means = {"incoming": 0.9, "gr2_direct": 0.9, "midtrained_likelihood": 0.9, "plain_llm": 0.9, BEST_LEGACY: 0.9}
+    legacy = {"prm": 0.5, "stack": 0.6, "teacher": 0.4}
+    mean = {(ranker, metric): value for ranker, value in (means | legacy).items() for metric in MEASURES}
+    mean["prm", "N@3"] = 0.7
+    assert _strongest(Pooled(mean=mean, draws={}, n=1)) == {m: "prm" if m == "N@3" else "stack" for m in MEASURES}
 
 
 def test_the_p_of_every_seed_is_that_of_its_summary(rows, runs):

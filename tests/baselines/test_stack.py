@@ -1,0 +1,80 @@
+"""A second SASRec and the stack of all legacy rankers: scores are the models', and the logit hears who knows."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ranked import shop, slates
+
+from gr2.baselines.sequence import Sequences, second_sasrec
+from gr2.baselines.stack import names, stack, voices
+from gr2.evaluate.metrics import per_slate
+from gr2.retrieve import sasrec
+from gr2.retrieve.sasrec import SasrecConfig
+from gr2.types import Split
+
+CORPUS = shop(users=20)
+VALID, TEST = slates(CORPUS, Split.VALID), slates(CORPUS, Split.TEST)
+CONFIG = SasrecConfig(dim=8, heads=1, layers=1, max_length=10, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def second() -> Sequences:
+    return second_sasrec(CORPUS, CONFIG, seed=3)
+
+
+def knowing(slates_of_it, good):
+    """A legacy ranker that scores targets 1 and all else 0, or all alike; shorter slates are padded."""
+    rows = [[float(good and g > 0) for g in s.gains] + [7.0] * 2 for s in slates_of_it]
+    return SimpleNamespace(scores=lambda asked: np.array(rows[: len(asked)]))
+
+
+def test_the_second_model_is_trained_on_training_events_from_numbers_of_its_own(second):
+    rows = [[CORPUS.row[i] for i in sequence] for sequence in CORPUS.train_sequences()]
+    again = sasrec.train(rows, len(CORPUS.items), CONFIG, 1003)
+    for name, weight in second.model.state_dict().items():
+        assert weight.equal(again.state_dict()[name])
+
+
+def test_candidates_have_the_models_scores_behind_the_history_and_behind_none(second):
+    found = second.scores(TEST)
+    for slate, scores_K2 in zip(TEST, found, strict=True):
+        behind = sasrec.scores(second.model, [[CORPUS.row[i] for i in slate.history]])[0]
+        of_anyone = sasrec.scores(second.model, [[]])[0]
+        rows = [CORPUS.row[c] for c in slate.candidates]
+        np.testing.assert_allclose(scores_K2, np.stack([behind[rows], of_anyone[rows]], 1), atol=1e-5)
+    for slate, ranking, scores_K2 in zip(TEST, second.rank(TEST), found, strict=True):
+        assert ranking.order == tuple(np.argsort(-scores_K2[:, 0], kind="stable")), slate.slate_id
+
+
+def test_voices_are_what_each_says_less_its_mean(second):
+    first = replace(VALID[0], advice=tuple(map(float, range(len(VALID[0].candidates)))), votes=())
+    tuned = {"a": knowing(VALID, good=True)}
+    assert names(tuned) == ["advice", "votes", "pre-ranker", "sequence", "anyone", "a"]
+    (heard,) = voices([first], tuned, second)
+    k = len(first.candidates)
+    np.testing.assert_allclose(heard[:, 0], np.arange(k) - (k - 1) / 2)
+    assert not heard[:, 1].any()  # nobody voted
+    np.testing.assert_allclose(heard[:, 2], np.array(first.scores) - np.mean(first.scores))
+    np.testing.assert_allclose(heard[:, 5], np.array(first.gains) - np.mean(first.gains))
+
+
+def test_who_knows_is_followed_on_other_slates_too(second):
+    tuned = {"blind": knowing(VALID, good=False), "knows": knowing(VALID, good=True)}
+    fitted = stack(VALID, tuned, second)
+    weights = fitted.record()
+    assert weights["blind"] == 0
+    assert weights["knows"] == max(weights.values())
+    asked = {"blind": knowing(TEST, good=False), "knows": knowing(TEST, good=True)}
+    assert per_slate(TEST, replace(fitted, tuned=asked).rank(TEST))["R@1"].mean() == 1
+
+
+def test_a_slate_that_counts_nothing_is_not_learned_from(second):
+    """The same weights come out where the slates that count nothing are left out; the penalty grows with all."""
+    tuned, counts = {"knows": knowing(VALID, good=True)}, np.zeros(len(VALID))
+    counts[:5] = 2
+    some = stack(VALID, tuned, second, counts)
+    other = [replace(s, gains=(*s.gains[1:], s.gains[0])) for s in VALID[5:]]
+    moved = stack([*VALID[:5], *other], {"knows": knowing(VALID, good=True)}, second, counts)
+    np.testing.assert_allclose(some.weights, moved.weights)
