@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,7 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
             "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "git_commit": git_commit(),
+            "code": digest_code(),
             "device": f"{platform.machine()}, {os.cpu_count()} cores",
             "versions": {p: version(p) for p in ("gr2", "torch", "transformers", "trl", "lightgbm", "scikit-learn")},
         },
@@ -142,6 +144,13 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(aside, folder)
+
+
+@cache
+def digest_code() -> str:
+    """Of the package's modules: tells code apart outside a checkout, and with changes that no commit has."""
+    here = Path(__file__).parent
+    return digest_bytes(b"".join(path.read_bytes() for path in sorted(here.rglob("*.py"))))
 
 
 def git_commit() -> str | None:

@@ -1,8 +1,11 @@
+import hashlib
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+import gr2
 from gr2.errors import UserError
 from gr2.record import (
     METRICS,
@@ -43,6 +46,14 @@ def interrupt(folder, config):
     with suppress(KeyboardInterrupt), stage_folder(folder, config, {}) as work:
         (work.path / "checkpoint").write_text("step 5")
         raise KeyboardInterrupt
+
+
+def test_the_code_is_told_by_its_modules(tmp_path):
+    with stage_folder(tmp_path / "one", {}, {}):
+        pass
+    modules = sorted((Path(gr2.__file__).parent).rglob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()[:16]
+    assert read_json(tmp_path / "one" / "record.json")["code"] == digest
 
 
 def test_an_interrupted_stage_goes_on_with_the_same_config(tmp_path):
