@@ -41,7 +41,7 @@ class Result:
     paper: float | None = None
     match: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
-    """What only some tables have: p, p_holm, p_by_seed; machine."""
+    """What only some tables have: p, p_holm, p_by_seed, change_by_seed; machine."""
 
     def as_json(self, seeds: int, command: str) -> dict[str, Any]:
         return {
@@ -128,7 +128,7 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
                     more={
                         "p": p,
                         "p_holm": p_holm,
-                        "by_seed": _by_seed(runs, mode, base, metric),
+                        "change_by_seed": _change_by_seed(runs, mode, base, metric),
                         **({} if kind == STRONGEST else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
                     },
                 )
@@ -150,7 +150,7 @@ def _strongest(pooled: Pooled) -> dict[str, str]:
     return {metric: max(sorted(legacy), key=lambda r: pooled.mean[r, metric]) for metric in MEASURES}
 
 
-def _by_seed(runs: Sequence[Finished], mode: str, base: str, metric: str) -> dict[str, float]:
+def _change_by_seed(runs: Sequence[Finished], mode: str, base: str, metric: str) -> dict[str, float]:
     """The relative change of each seed."""
     means = {str(run.seed): [float(run.values[r][metric].mean()) for r in (mode, base)] for run in runs}
     return {seed: ours / theirs - 1 if theirs else math.nan for seed, (ours, theirs) in means.items()}

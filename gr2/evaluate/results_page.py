@@ -76,12 +76,10 @@ def _cell(row: Row) -> str:
     lines = [show(row["ours"]), f"{show(row['low'])} to {show(row['high'])}"]
     if "p" in row:
         lines.append(f"{p_text(row['p'])}, Holm {_bare(row['p_holm'])}")
-    if "by_seed" in row:
-        lines.append(f"seeds {', '.join(_percent(v) for v in row['by_seed'].values())}")
+    if row["seeds"] > 1 and "change_by_seed" in row:
+        lines.append(f"seeds {', '.join(_percent(v) for v in row['change_by_seed'].values())}")
     if "p_by_seed" in row:
-        lines.append(
-            f"{'p of seeds' if 'by_seed' in row else 'seeds'} {', '.join(map(_bare, row['p_by_seed'].values()))}"
-        )
+        lines.append(f"p of seeds {', '.join(map(_bare, row['p_by_seed'].values()))}")
     if row["paper"] is not None:
         lines.append(f"published {show(row['paper'])}: {row['match']}")
     return "<br>".join(lines)

@@ -137,7 +137,7 @@ def test_the_strongest_legacy_is_named_by_the_slates_themselves(rows):
     """lambdamart echoes, and is alone without words; seed 0 has 1/2 against 1/2, seed 1 2/3 against 1/3."""
     margin = of(rows, "nano-margins", "gr2_direct against strongest legacy on these slates (lambdamart)", "R@1")
     assert margin["ours"] == pytest.approx(7 / 5 - 1)
-    assert margin["by_seed"] == pytest.approx({"0": 0, "1": 1})
+    assert margin["change_by_seed"] == pytest.approx({"0": 0, "1": 1})
     assert "p_by_seed" not in margin
 
 
@@ -192,7 +192,7 @@ def test_the_page_says_it_all(docs):
     assert "| **gr2 direct** | 0.583<br>0.500 to 0.750 |" in text
     assert "| 0.250<br>0.200 to 0.300<br>published 0.298: no | 1,700 | 1 |" in text
     assert "+40.0%<br>+0.0% to +200.0%<br>p = " in text
-    assert "seeds 1.000, 1.000<br>published +18.7%: yes" in text
+    assert "p of seeds 1.000, 1.000<br>published +18.7%: yes" in text
     assert "Made by `pool them`. Machine: abacus." in text
 
 
