@@ -5,6 +5,8 @@ reads it, and a run is made as if it were not there.
 """
 
 import json
+import os
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gr2.errors import UserError
 
 ABLATE = "ablate"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
 class RunTable(BaseModel):
@@ -24,7 +27,7 @@ class RunTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str | None = Field(default=None, pattern=NAME)
     """The run is written to runs/<name>; the file's own name where it is left out."""
     seed: int = Field(default=0, ge=0)
     """Of every stage."""
@@ -62,6 +65,10 @@ def fill_config(where: str, name: str, raw: Mapping[str, Any], kinds: Mapping[st
     head = fill_table(where, "run", RunTable, raw)
     written_first = sorted(kinds, key=lambda table: table not in raw)  # what was typed wrong before what was left out
     tables = {table: fill_table(where, table, kinds[table], raw) for table in written_first}
+    if head.name is None and not re.fullmatch(NAME, name):
+        raise UserError(
+            f"{where}: {name!r} names the run's folder; use letters, digits, ., _ and -, or give [run] name"
+        )
     return RunConfig(name=head.name or name, seed=head.seed, tables={table: tables[table] for table in kinds})
 
 
@@ -93,7 +100,9 @@ def write_config(path: Path, config: RunConfig) -> None:
     head = RunTable(name=config.name, seed=config.seed)
     tables = {"run": head, **config.tables}
     text = "\n".join(line for name, table in tables.items() for line in _table_lines(name, table))
-    path.write_text(text.lstrip("\n") + "\n", encoding="utf-8")
+    aside = path.with_name(path.name + ".partial")
+    aside.write_text(text.lstrip("\n") + "\n", encoding="utf-8")
+    os.replace(aside, path)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -5,10 +5,12 @@ What depends on the data's size is worked out. All else was chosen by validation
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from gr2.config import NAME
 from gr2.corpus.generic import UNTITLED, read_items, read_log
 from gr2.errors import UserError
 from gr2.stages.s01_corpus import Config, build_corpus
@@ -202,6 +204,8 @@ def start(config: Path, items: Path, events: Path) -> Look:
     """Write the config. Raises UserError when there is one, or when the data cannot be read."""
     if config.suffix != ".toml":
         raise UserError(f"{config}: a config ends in .toml; call it {config.with_suffix('.toml')}")
+    if not re.fullmatch(NAME, config.stem):
+        raise UserError(f"{config}: {config.stem!r} names the run's folder; use letters, digits, ., _ and -")
     if config.exists():
         raise UserError(f"{config}: is there already; name another, or delete it")
     seen = look(items, events)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -84,11 +84,15 @@ class StageFolder:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; empty when the stage wrote none. The last of equal `step`s and `phase`s wins."""
+    """The lines of metrics.jsonl; empty when the stage wrote none. The last of equal `step`s and `phase`s wins. A line
+    that a crash tore is left out: what it told was made again."""
     path = folder / METRICS
     if not path.exists():
         return []
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(json.JSONDecodeError):
+            rows.append(json.loads(line))
     latest = {(row.get("phase"), row.get("step", i)): row for i, row in enumerate(rows)}
     return list(latest.values())
 
@@ -141,9 +145,19 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
             "versions": {p: version(p) for p in ("gr2", "torch", "transformers", "trl", "lightgbm", "scikit-learn")},
         },
     )
+    readable(aside)
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(aside, folder)
+
+
+def readable(folder: Path) -> None:
+    """Give every file the rights that a new file has here: some libraries make theirs for one user alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
 
 
 @cache

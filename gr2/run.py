@@ -99,7 +99,10 @@ def run_stages(run: Path, config: RunConfig, stages: Collection[str], redo: Coll
         doomed = downstream(redo)
         for stage in (s for s in STAGES if s in stages and s not in doomed):
             check_unchanged(run, stage, config)
-        for folder in (run / folder_of(stage) for stage in doomed):
+        folders = [run / folder_of(stage) for stage in STAGES if stage in doomed]
+        for folder in reversed(folders):  # a half-deleted stage must not look complete, nor stand upon a missing one
+            (folder / RECORD).unlink(missing_ok=True)
+        for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(folder.with_name(folder.name + ".partial"), ignore_errors=True)
         write_config(run / CONFIG, config)

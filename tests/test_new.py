@@ -104,3 +104,12 @@ def test_what_cannot_be_read_leaves_no_config(tmp_path, files):
 def test_a_config_ends_in_toml(tmp_path, files):
     with pytest.raises(UserError, match=r"shop: a config ends in .toml; call it .*shop.toml"):
         new.start(tmp_path / "shop", *files)
+
+
+def test_a_config_is_named_as_a_folder_may_be(tmp_path, files):
+    with pytest.raises(UserError, match="'my shop' names the run's folder"):
+        new.start(tmp_path / "my shop.toml", *files)
+    path = tmp_path / "my shop.toml"
+    path.write_text(new.config_text(MOVIELENS, "x", *files))
+    with pytest.raises(UserError, match=r"my shop.toml: 'my shop' names the run's folder; .* or give \[run\] name"):
+        load_config(path)

@@ -138,3 +138,19 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError, match="Circular"):
         write_json(tmp_path / "x.json", circle)
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_a_line_that_a_crash_tore_is_left_out(tmp_path):
+    (tmp_path / METRICS).write_text(
+        '{"step": 1, "loss": 2}\n{"step": 2, "lo{"step": 2, "loss": 1}\n{"step": 3, "loss": 0}\n'
+    )
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 3]
+
+
+def test_others_may_read_what_a_stage_wrote(tmp_path):
+    with stage_folder(tmp_path / "one", {}, {}) as work:
+        (work.path / "secret").write_text("x")
+        (work.path / "secret").chmod(0o600)
+        (work.path / "plain").write_text("x")
+    plain = (tmp_path / "one" / "plain").stat().st_mode
+    assert (tmp_path / "one" / "secret").stat().st_mode == plain

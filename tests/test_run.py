@@ -154,6 +154,19 @@ def test_redo_makes_the_stage_and_its_readers_again(tmp_path, run):
     assert total(run, "04_four") == 1 + 7 + 1
 
 
+def test_a_redo_that_is_killed_leaves_nothing_that_looks_complete(tmp_path, run, monkeypatch):
+    """Not even a stage of which only the record is gone stands upon one that is not there."""
+    go(run, config(tmp_path))
+
+    def killed(folder, ignore_errors=False):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        go(run, config(tmp_path), redo=["s02_two"])
+    assert complete(run) == {"01_one", "03_three"}
+
+
 def test_downstream_goes_through_other_stages():
     assert runs.downstream(["s01_one"]) == set(TINY)
     assert runs.downstream(["s02_two"]) == {"s02_two", "s04_four"}

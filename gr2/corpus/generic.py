@@ -21,6 +21,8 @@ from gr2.progress import track
 from gr2.types import Item
 
 UNTITLED = "untitled"
+TOO_LATE = 10**11
+"""Seconds: the year 5138. Milliseconds since 1973 are above it."""
 
 
 def read_items(path: Path) -> tuple[Item, ...]:
@@ -113,6 +115,8 @@ def _time(value: Any, column: str, where: str) -> int:
     time = _whole(value, column, where)
     if time < 0:
         raise UserError(f"{where}: {column} is negative ({time}); count from an earlier origin")
+    if time >= TOO_LATE:
+        raise UserError(f"{where}: {column} is {time}, which is no time in seconds; divide milliseconds by 1000")
     return time
 
 
@@ -120,7 +124,7 @@ def _whole(value: Any, column: str, where: str) -> int:
     """`1995`, and `1995.0`, which is what a table with gaps makes of it."""
     with suppress(TypeError, ValueError, OverflowError):
         number = float(value) if isinstance(value, str) and "." in value else value
-        if not isinstance(value, bool) and int(number) == float(number):
+        if not isinstance(value, bool) and int(number) == (number if isinstance(number, int) else float(number)):
             return int(number)
     raise UserError(f"{where}: {column} holds {value!r}; give a whole number")
 
@@ -148,4 +152,9 @@ def _categories(row: Row, where: str) -> tuple[str, ...]:
 
 def _text(value: Any) -> str:
     """One line, single blanks; "" for None."""
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else " ".join(_whole_letters(str(value)).split())
+
+
+def _whole_letters(text: str) -> str:
+    """Half an emoji, as programs that cut text by 16-bit units leave it, is no letter: `?` in its place."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus
+from gr2.corpus.generic import TOO_LATE
 from gr2.errors import UserError
 
 DAY = 86_400
@@ -173,6 +174,8 @@ def _check_rows(source: Source, table: pl.DataFrame, columns: Columns, corpus: C
     for name in ("position", "time"):
         source.refuse(table, pl.col(name).is_null(), f"{name} holds {{{name}!r}}; give a whole number")
     source.refuse(table, pl.col("time") < 0, "time is negative ({time}); count from the corpus' origin")
+    late = "time is {time}, which is no time in seconds; divide milliseconds by 1000"
+    source.refuse(table, pl.col("time") >= TOO_LATE, late)
     for name in ("click", "conversion"):
         source.refuse(table, pl.col(name).is_null(), f"{name} holds {{{name}!r}}; give 0 or 1")
     source.refuse(

@@ -8,7 +8,8 @@ counted and shown, a slate that is not there is `unanswered`. No model is loaded
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -51,12 +52,21 @@ def stored(evaluation: Path, below: str = "") -> dict[str, tuple[Ranking, ...]]:
     return {file.relative_to(evaluation).parts[0]: Rankings.load(file.parent).rankings for file in files}
 
 
+def check_names(names: Iterable[str], taken: Collection[str]) -> None:
+    """Raises UserError where one is a ranker of the run, which it would replace, or names no folder."""
+    for name in names:
+        if name in taken or not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+            why = "the run has a ranker of that name" if name in taken else "no name"
+            raise UserError(f"--answers {name}: {why}; give NAME=FILE, a new name of letters, digits, _ and -")
+
+
 def retest(run: Path, out: Path, answers: Mapping[str, Path]) -> Scores:
     """Raises UserError when the run has no evaluation, or an answers file cannot be read."""
     slates = Slates.load(run / "04_slates").split(Split.TEST)
     before = Scores.load(run / EVALUATION)
     kept = stored(run / EVALUATION)
     rankings = {name: list(kept[name]) for name in before.table["given_target"]}
+    check_names(answers, rankings)
     rankings |= {name: read_answers(path, slates) for name, path in answers.items()}
     for name, of_one in rankings.items():
         (out / name).mkdir(parents=True, exist_ok=True)

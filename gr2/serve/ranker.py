@@ -8,10 +8,11 @@ from pathlib import Path
 
 from gr2.advice.logit import Advisor
 from gr2.artifacts import Corpus, SemanticIds
+from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_thinking, rank_in_one_pass
-from gr2.record import read_json, write_json
+from gr2.record import RECORD, digest_folder, read_json, write_json
 from gr2.retrieve.neighbours import Neighbours, with_votes
 from gr2.types import Item, Ranking, Slate, Split
 
@@ -100,7 +101,10 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
-        """Raises UserError when a part is missing, or belongs to other ids."""
+        """Raises UserError when a part is missing or spoilt, or belongs to other ids."""
+        record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+        if "digest" in record and record["digest"] != digest_folder(folder):
+            raise UserError(f"{folder}: not as it was made (a file is missing, changed or new); copy the bundle again")
         meta = read_json(folder / META)
         corpus, ids = Corpus.load(folder / "corpus"), SemanticIds.load(folder / "sids")
         return cls(

@@ -15,7 +15,7 @@ from gr2.advice.counts import CrossCounts, count
 from gr2.corpus.generic import read_log
 from gr2.corpus.splits import Log
 from gr2.errors import UserError
-from gr2.record import RECORD, write_json
+from gr2.record import RECORD, digest_folder, readable, write_json
 from gr2.retrieve.neighbours import remember
 from gr2.retrieve.popularity import most_popular
 from gr2.serve.ranker import Bundle
@@ -42,7 +42,9 @@ def refresh(folder: Path, events: Path, out: Path) -> Counted:
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     bundle.save(aside)
-    write_json(aside / RECORD, {"refreshed": {"from": str(folder), "events": str(events), **asdict(counted)}})
+    source = {"from": str(folder), "events": str(events), **asdict(counted)}
+    write_json(aside / RECORD, {"digest": digest_folder(aside), "refreshed": source})
+    readable(aside)
     os.replace(aside, out)
     return counted
 

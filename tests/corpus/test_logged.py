@@ -180,6 +180,7 @@ def spoilt(row: int, **values) -> list[dict]:
         (1, {"user_id": "v"}, "slate 's1' has another user above"),
         (1, {"time": 5}, "slate 's1' has another time above"),
         (1, {"time": -1}, "time is negative"),
+        (1, {"time": 1_700_000_000_000}, "time is 1700000000000, which is no time in seconds; divide milliseconds"),
         (1, {"time": None}, "time holds None; give a whole number"),
         (1, {"position": 1}, "slate 's1' has position 1 twice"),
         (1, {"position": 7}, "slate 's1' has nothing just before position 7"),

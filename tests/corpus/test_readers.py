@@ -146,6 +146,8 @@ BAD_LOGS = [
     ([{"user_id": 1, "item_id": 1}], "line 1: no column 'timestamp', only user_id, item_id"),
     ([{"user_id": 1, "item": 1, "timestamp": 1}], "line 1: no column 'item_id', only user_id, item, timestamp"),
     ([{"user_id": 1, "item_id": 1, "timestamp": -5}], r"line 1: timestamp is negative \(-5\)"),
+    ([{"user_id": 1, "item_id": 1, "timestamp": 1_700_000_000_000}], "line 1: timestamp is 1700000000000, which is no"),
+    ([{"user_id": 1, "item_id": 1, "timestamp": 1_700_000_000_000_000_001}], "divide milliseconds by 1000"),
     ([{"user_id": 1, "item_id": 1, "timestamp": "2020-01-01"}], "line 1: timestamp holds '2020-01-01'; give a whole"),
     ([{"user_id": 1, "item_id": 1, "timestamp": None}], "line 1: timestamp holds None; give a whole number"),
     ([{"user_id": 1, "items": [1, 2], "timestamps": [5, 4]}], "line 1: timestamps decrease at event 2; sort"),
@@ -159,6 +161,13 @@ def test_bad_logs(tmp_path, rows, message):
     with pytest.raises(UserError, match=message) as caught:
         read_log(write(tmp_path / "l.jsonl", rows), READ)
     assert "\n" not in str(caught.value)
+
+
+def test_half_an_emoji_is_no_letter(tmp_path):
+    """As programs that cut text by 16-bit units leave it; such a title could not be written to any file."""
+    (tmp_path / "i.jsonl").write_text('{"item_id": 1, "title": "cut \\ud83d", "categories": ["\\ud83d x"]}\n')
+    (item,) = read_items(tmp_path / "i.jsonl")
+    assert (item.title, item.categories) == ("cut ?", ("? x",))
 
 
 def test_parquet_errors_name_the_row(tmp_path):

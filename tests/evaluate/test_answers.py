@@ -6,7 +6,7 @@ from test_metrics import slate
 
 from gr2.errors import UserError
 from gr2.evaluate.answers import counts, from_items, from_order, from_scores, settle
-from gr2.evaluate.retest import read_answers
+from gr2.evaluate.retest import check_names, read_answers
 from gr2.types import AnswerStatus, Ranking
 
 ASKED = slate((0, 1, 0))
@@ -99,3 +99,10 @@ def test_an_answers_file(tmp_path) -> None:
             read_answers(path, slates)
     with pytest.raises(UserError, match="not a readable Parquet file"):
         read_answers(tmp_path / "absent.parquet", slates)
+
+
+@pytest.mark.parametrize("name", ["incoming", "../evil", "", "answers.parquet"])
+def test_answers_take_no_rankers_place_and_leave_no_folder(name):
+    check_names(["ours-2"], {"incoming"})
+    with pytest.raises(UserError, match="give NAME=FILE"):
+        check_names([name], {"incoming"})

@@ -83,6 +83,9 @@ def test_from_files(files):
     assert Bundle.load(files[2]).rank(SLATES, think=False) == BUNDLE.rank(SLATES, think=False)
     assert json.loads((files[2] / "record.json").read_text())["refreshed"]["users"] == len(TRAINED)
     assert isinstance(run(*files).exception, UserError)  # it is there now
+    (files[2] / "model" / "config.json").unlink()
+    with pytest.raises(UserError, match=r"not as it was made .* copy the bundle again"):
+        Bundle.load(files[2])
 
 
 def test_what_cannot_be_read_leaves_nothing(files, tmp_path):
