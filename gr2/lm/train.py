@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -33,17 +33,17 @@ class FitConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    steps: int
+    steps: int = Field(ge=0)
     """Optimizer steps."""
-    batch_size: int
+    batch_size: int = Field(ge=1)
     """Sequences (or slates) a step."""
-    learning_rate: float
+    learning_rate: float = Field(gt=0, allow_inf_nan=False)
     """Peak rate; linear warm-up, then a straight line down to 5 % of it (ours)."""
-    weight_decay: float = 0.05
+    weight_decay: float = Field(default=0.05, ge=0)
     """AdamW's and Muon's (ours)."""
-    warmup_steps: int = 50
+    warmup_steps: int = Field(default=50, ge=1)
     """Steps of warm-up (ours)."""
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of embeddings and of every branch of a layer that is dropped; for small models on few data (ours)."""
 
 

@@ -54,7 +54,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    steps: int
+    steps: int = Field(ge=1)
     """Optimizer steps (P3: 600)."""
     reward: FormName = "conditional"
     """conditional (P1), auc or ndcg (P2 Eq. 7), gain (ours); docs/rewards.md says what each lets through."""
@@ -66,7 +66,7 @@ class Config(BaseModel):
     """Another lower clip than the algorithm's (dapo: 0.2)."""
     epsilon_high: float | None = None
     """Another upper clip than the algorithm's (dapo: 0.28, which is clip-higher)."""
-    prompts: int = 8
+    prompts: int = Field(8, ge=1)
     """Slates a step (ours)."""
     rollouts: int = Field(8, ge=2)
     """Answers a slate, G (P3: 8)."""
@@ -91,9 +91,9 @@ class Config(BaseModel):
     so much, with mean 1 (P2, ours). Left out: slates weigh alike."""
     valid_slates: int = 128
     """Validation slates that decide which weights are kept (ours)."""
-    valid_steps: int = 20
+    valid_steps: int = Field(20, ge=1)
     """Steps between two looks at them (ours)."""
-    save_steps: int = 10
+    save_steps: int = Field(10, ge=1)
     """A checkpoint every so many batches of rollouts, from which an interrupted run goes on (ours)."""
 
 
