@@ -27,8 +27,9 @@ def drawn(checkpoint):
     return roll_out(checkpoint, SLATES, 2, 6)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def running_server():
+    """One for each test: where a request fails, those beside it may still be on their way."""
     with running() as server:
         yield server
 
