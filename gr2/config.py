@@ -5,7 +5,6 @@ reads it, and a run is made as if it were not there.
 """
 
 import json
-import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gr2.errors import UserError
+from gr2.record import write_whole
 
 ABLATE = "ablate"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -100,9 +100,7 @@ def write_config(path: Path, config: RunConfig) -> None:
     head = RunTable(name=config.name, seed=config.seed)
     tables = {"run": head, **config.tables}
     text = "\n".join(line for name, table in tables.items() for line in _table_lines(name, table))
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(text.lstrip("\n") + "\n", encoding="utf-8")
-    os.replace(aside, path)
+    write_whole(path, text.lstrip("\n") + "\n")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -49,9 +49,14 @@ def digest_folder(folder: Path) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """As `write_whole` does."""
+    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
     """Write aside, then rename: a crash leaves the old file or the new one, never half."""
     aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from gr2.advice.features import Knowledge
 from gr2.baselines.sample import Sample
-from gr2.baselines.simple import rank_by_score
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.progress import track
@@ -113,7 +112,8 @@ class Tuned:
 
     def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
         """Highest score first; equals keep the incoming order."""
-        return [rank_by_score(s, row[: len(s.candidates)]) for s, row in zip(slates, self.scores(slates), strict=True)]
+        sample = Sample.of(slates, self.knowledge)
+        return sample.ranked(self.fitted.scores(sample))
 
     def scores(self, slates: Sequence[Slate]) -> np.ndarray:
         """(S, K), higher is better; anything where padded."""
