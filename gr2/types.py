@@ -77,7 +77,7 @@ class Slate:
     votes: tuple[float, ...] = ()
     """What `retrieve.neighbours` say for each candidate; empty where they were not asked."""
     advice: tuple[float, ...] = ()
-    """What `advice.logit` says for each candidate, in nats; empty where it was not asked."""
+    """What `advice.advisor` says for each candidate, in nats; empty where it was not asked."""
 
     @property
     def target(self) -> int:

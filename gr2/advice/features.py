@@ -27,6 +27,8 @@ SHRINK = 5.0
 """Added to both counts under a cosine, so that two rare items that met once are no perfect match."""
 DECAY = 0.9
 """Weight of a history event relative to the one after it."""
+SCORES = ("score", "score_below_first")
+"""The features that only a pre-ranker's scores give; advice does without."""
 Table = dict[str, np.ndarray]
 
 

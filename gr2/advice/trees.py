@@ -1,17 +1,16 @@
 """Boosted trees that begin where the logit ends: what is not linear in the features. (LightGBM's lambdarank, Burges
 2010; upon a logit: ours)
 
-Shapes: M candidates of all slates, F features.
+Shapes: S slates, K candidates, M candidates of all slates.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 
+from gr2.advice.sample import Sample
 from gr2.retrieve.folds import held_out_fifth
-from gr2.types import Slate
 
 LAMBDARANK: dict[str, Any] = {
     "objective": "lambdarank",
@@ -41,22 +40,21 @@ def nats(scores_M: np.ndarray, data: lgb.Dataset) -> tuple[str, float, bool]:
     return "nats", float(np.average(-np.log(share_S), weights=weights_S)), False
 
 
-def grow(slates: Sequence[Slate], x_MF: np.ndarray, logit_M: np.ndarray, weights_S: np.ndarray) -> lgb.Booster | None:
-    """Trees to add to the logit's scores; None where there are too few users to hold any out. `x_MF` and `logit_M`
-    hold the slates' candidates one behind another; `weights_S`: what each slate counts."""
-    outside_S = held_out_fifth(slates, seed=0)
+def grow(train: Sample, logit_SK: np.ndarray) -> lgb.Booster | None:
+    """Trees to add to the logit's scores; None where there are too few users to hold any out."""
+    outside_S = held_out_fifth(train.slates, seed=0)
     if not outside_S.any():
         return None
-    sizes_S, gains_M = np.array([len(s.candidates) for s in slates]), np.concatenate([s.gains for s in slates])
 
     def dataset(chosen_S: np.ndarray, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        chosen_M = np.repeat(chosen_S, sizes_S)
+        part = train.at(chosen_S)
+        sizes_S = part.real_SK.sum(1)
         return lgb.Dataset(
-            x_MF[chosen_M],
-            label=gains_M[chosen_M],
-            group=sizes_S[chosen_S],
-            weight=np.repeat(weights_S, sizes_S)[chosen_M],
-            init_score=logit_M[chosen_M],
+            part.x_SKF[part.real_SK],
+            label=part.gains_SK[part.real_SK],
+            group=sizes_S,
+            weight=np.repeat(part.weights_S, sizes_S),
+            init_score=logit_SK[chosen_S][part.real_SK],
             reference=reference,
             params=PARAMS,
         )
@@ -65,4 +63,5 @@ def grow(slates: Sequence[Slate], x_MF: np.ndarray, logit_M: np.ndarray, weights
     stopping = lgb.early_stopping(PATIENCE, verbose=False)
     outside = dataset(outside_S, inside)
     tried = lgb.train(PARAMS, inside, MOST, valid_sets=[outside], feval=nats, callbacks=[stopping])
-    return lgb.train(PARAMS, dataset(np.ones(len(slates), bool)), max(1, tried.best_iteration))
+    everyone = np.ones(len(train.slates), bool)
+    return lgb.train(PARAMS, dataset(everyone), max(1, tried.best_iteration))

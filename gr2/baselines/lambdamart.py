@@ -9,8 +9,8 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from gr2.advice.sample import Sample
 from gr2.advice.trees import LAMBDARANK
-from gr2.baselines.sample import Sample
 from gr2.baselines.tuning import Fitted, Method, Point
 
 GRID = tuple({"num_leaves": leaves, "min_data_in_leaf": least} for leaves, least in product((4, 8, 16), (50, 200)))

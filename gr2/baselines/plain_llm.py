@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gr2.baselines.simple import rank_by_score
+from gr2.evaluate.answers import from_scores
 from gr2.lm.batches import chunks, pad_left, pad_right
 from gr2.progress import track
 from gr2.prompt.teacher import plain
@@ -33,7 +33,7 @@ def rank_plainly(
     rankings: list[Ranking] = []
     for part in track(list(chunks(slates, BATCH)), label):
         scores = title_scores(part, items, model, tokenizer)
-        rankings += [rank_by_score(slate, scores_K.numpy()) for slate, scores_K in zip(part, scores, strict=True)]
+        rankings += [from_scores(slate, scores_K.numpy()) for slate, scores_K in zip(part, scores, strict=True)]
     return rankings
 
 

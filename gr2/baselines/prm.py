@@ -1,45 +1,19 @@
-"""PRM (Pei et al. 2019): a transformer over the candidates of a slate, so that each is scored in sight of the others.
-
-A candidate is its features (they stand for the paper's pre-trained personal vector too) plus an embedding of its
-incoming position. The loss is the paper's, softmax cross-entropy over the slate (`network.list_loss`). Layers are
-normed before, not after as in the paper. Tuned as `tuning` says. (the grid is ours)
-"""
+"""The legacy re-ranker PRM (`advice.prm`), tuned as `tuning` says. (the grid is ours)"""
 
 from itertools import product
 
-import torch
-from torch import Tensor, nn
-
-from gr2.baselines.network import fit_network
-from gr2.baselines.sample import Sample
+from gr2.advice.network import fit_network
+from gr2.advice.prm import Prm
+from gr2.advice.sample import Sample
 from gr2.baselines.tuning import Fitted, Method, Point
 
 GRID = tuple({"blocks": blocks, "learning_rate": rate} for blocks, rate in product((1, 2), (1e-3, 2e-3, 4e-3)))
-WIDTH, HEADS, DROPOUT = 32, 2, 0.1
-
-
-class Prm(nn.Module):
-    """`positions`: the longest slate of training; in a longer one all places behind it count as the last."""
-
-    def __init__(self, n_features: int, positions: int, blocks: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(n_features, WIDTH)
-        self.position = nn.Embedding(positions, WIDTH)
-        nn.init.normal_(self.position.weight, std=0.02)
-        block = nn.TransformerEncoderLayer(WIDTH, HEADS, 2 * WIDTH, DROPOUT, batch_first=True, norm_first=True)
-        self.encoder = nn.TransformerEncoder(block, blocks, nn.LayerNorm(WIDTH), enable_nested_tensor=False)
-        self.out = nn.Linear(WIDTH, 1)
-
-    def forward(self, x_BKF: Tensor, real_BK: Tensor) -> Tensor:
-        """(B, K) scores; no candidate sees what is padded."""
-        places = torch.arange(x_BKF.shape[1]).clamp(max=self.position.num_embeddings - 1)
-        x = self.enter(x_BKF) + self.position(places)
-        return self.out(self.encoder(x, src_key_padding_mask=~real_BK))[..., 0]
 
 
 def fit(train: Sample, point: Point, seed: int, stop: Sample | int) -> Fitted:
-    """`stop` rounds, or until NDCG@3 of the slates in `stop` rises no more."""
-    return fit_network(lambda f, k: Prm(f, k, point["blocks"]), train, point["learning_rate"], seed, stop)
+    """`stop` rounds, or until the loss of the slates in `stop` falls no more."""
+    network = fit_network(lambda f, k: Prm(f, k, point["blocks"]), train, point["learning_rate"], seed, stop)
+    return Fitted(rounds=network.rounds, scores=network.scores)
 
 
 METHOD = Method(name="prm", grid=GRID, fit=fit)

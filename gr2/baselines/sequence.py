@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from gr2.artifacts import Corpus
-from gr2.baselines.simple import rank_by_score
+from gr2.evaluate.answers import from_scores
 from gr2.lm.batches import chunks
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import Sasrec, SasrecConfig
@@ -49,7 +49,7 @@ class Sequences:
 
     def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
         """Highest score first; equals keep the incoming order."""
-        return [rank_by_score(s, scores[:, 0]) for s, scores in zip(slates, self.scores(slates), strict=True)]
+        return [from_scores(s, scores[:, 0]) for s, scores in zip(slates, self.scores(slates), strict=True)]
 
 
 def second_sasrec(corpus: Corpus, config: SasrecConfig, seed: int) -> Sequences:

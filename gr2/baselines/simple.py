@@ -19,7 +19,7 @@ def rank_incoming(slates: Sequence[Slate]) -> list[Ranking]:
 def rank_popular(slates: Sequence[Slate], corpus: Corpus) -> list[Ranking]:
     """By training events, most first; equals keep the incoming order."""
     counts = popularity(corpus)
-    return [rank_by_score(s, counts[[corpus.row[c] for c in s.candidates]]) for s in slates]
+    return [from_scores(s, counts[[corpus.row[c] for c in s.candidates]]) for s in slates]
 
 
 def rank_covisited(slates: Sequence[Slate], knowledge: Knowledge) -> list[Ranking]:
@@ -32,20 +32,15 @@ def rank_covisited(slates: Sequence[Slate], knowledge: Knowledge) -> list[Rankin
     for slate in slates:
         together = counts.without(counts.which(slate)).together
         history, candidates = (np.array([row[i] for i in ids], np.int64) for ids in (slate.history, slate.candidates))
-        rankings.append(rank_by_score(slate, np.asarray(together[np.ix_(history, candidates)].sum(axis=0)).ravel()))
+        rankings.append(from_scores(slate, np.asarray(together[np.ix_(history, candidates)].sum(axis=0)).ravel()))
     return rankings
 
 
 def rank_by_votes(slates: Sequence[Slate]) -> list[Ranking]:
     """By what the neighbours say, most votes first; equals, and slates without votes, keep the incoming order."""
-    return [rank_by_score(s, np.array(s.votes or [0.0] * len(s.candidates))) for s in slates]
+    return [from_scores(s, np.array(s.votes or [0.0] * len(s.candidates))) for s in slates]
 
 
 def rank_by_advice(slates: Sequence[Slate]) -> list[Ranking]:
-    """By the logit that advises GR2 (`advice.logit`), without the model; slates without advice keep their order."""
-    return [rank_by_score(s, np.array(s.advice or [0.0] * len(s.candidates))) for s in slates]
-
-
-def rank_by_score(slate: Slate, scores: np.ndarray) -> Ranking:
-    """By (K,) scores, highest first; equals keep the incoming order. See `answers.from_scores`."""
-    return from_scores(slate, scores)
+    """By the logit that advises GR2 (`advice.advisor`), without the model; slates without advice keep their order."""
+    return [from_scores(s, np.array(s.advice or [0.0] * len(s.candidates))) for s in slates]

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gr2.advice.conditional_logit import fit
-from gr2.advice.logit import padded
 from gr2.baselines.sequence import Sequences
-from gr2.baselines.simple import rank_by_score
 from gr2.baselines.tuning import Tuned
+from gr2.evaluate.answers import from_scores
 from gr2.retrieve.neighbours import NO_VOTE
 from gr2.types import Ranking, Slate
 
@@ -35,7 +34,7 @@ class Stack:
     def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
         """Highest sum first; equals keep the incoming order."""
         heard = voices(slates, self.tuned, self.second)
-        return [rank_by_score(s, matrix_KV @ self.weights) for s, matrix_KV in zip(slates, heard, strict=True)]
+        return [from_scores(s, matrix_KV @ self.weights) for s, matrix_KV in zip(slates, heard, strict=True)]
 
     def record(self) -> dict[str, float]:
         """For tuning.json: voice -> weight, of scores as they come."""
@@ -72,3 +71,10 @@ def stack(
     targets_S = np.array([s.target for s in valid])
     weights_V = fit(x_SKV / scale_V, real_SK, targets_S, RIDGE * len(valid), counts_S) / scale_V
     return Stack(tuned=tuned, second=second, weights=weights_V)
+
+
+def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K, V) and its (S, K) mask: real candidates first, zeros behind the shorter slates."""
+    k = max(len(m) for m in matrices)
+    x_SKV = np.stack([np.pad(m, ((0, k - len(m)), (0, 0))) for m in matrices])
+    return x_SKV, np.arange(k) < np.array([[len(m)] for m in matrices])

@@ -1,8 +1,8 @@
 """One tuning budget for every learned legacy re-ranker: POINTS grid points each, on the same slates. (ours)
 
-A fifth of the training *users* decides how many rounds (trees, passes) a grid point is fitted, by NDCG@3; validation
-slates decide between the points, by the mean of R@1 and N@3; then one fit on all training slates with that point and
-number. Nothing is fitted on validation slates, and test slates are not seen here at all.
+A fifth of the training *users* decides how many rounds a grid point is fitted (trees by NDCG@3, passes by the loss);
+validation slates decide between the points, by the mean of R@1 and N@3; then one fit on all training slates with that
+point and number. Nothing is fitted on validation slates, and test slates are not seen here at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gr2.advice.features import Knowledge
-from gr2.baselines.sample import Sample
+from gr2.advice.sample import Sample
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.progress import track

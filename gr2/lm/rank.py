@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gr2.advice.logit import advice_of
+from gr2.advice.advisor import advice_of
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, complete, prompt_tokens, reason

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-from gr2.advice.logit import Advisor
+from gr2.advice.advisor import Advisor
 from gr2.artifacts import Corpus, SemanticIds
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint

@@ -7,7 +7,7 @@ policy: beta times its distance from the teacher's opinion of who comes first is
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
-here on the slates' advice is part of the policy (`advice.logit`), and the model learns what it leaves open; and where
+here on the slates' advice is part of the policy (`advice.advisor`), and the model learns what it leaves open; and where
 the run has made a compressor, prompts show short contexts.
 
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with their
@@ -27,9 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import kl_div
 
+from gr2.advice.advisor import fit_advisor
 from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
-from gr2.advice.logit import fit_advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.compress.context import META as COMPRESSOR
 from gr2.compress.context import Compressor
@@ -210,7 +210,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
-        advisor = fit_advisor(train, knowledge, weights_of(train, examined))
+        advisor = fit_advisor(train, knowledge, seed, examined)
         advised = Slates(slates=advisor.advise(slates.slates))
         valid = advised.split(Split.VALID)
         checkpoint = replace(rewarded, advice=config.advice)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from gr2.advice.logit import Advisor
+from gr2.advice.advisor import Advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.checkpoint import Checkpoint
 from gr2.record import stage_folder

@@ -6,10 +6,10 @@ from math import exp, log
 import lightgbm as lgb
 import numpy as np
 import pytest
-import shop
+from ranked import sample
 
+from gr2.advice.sample import Sample
 from gr2.advice.trees import grow, nats
-from gr2.types import Split
 
 
 def test_nats_by_hand():
@@ -20,41 +20,38 @@ def test_nats_by_hand():
     assert (name, higher_is_better) == ("nats", False)
 
 
-def puzzle(n: int, seed: int):
+def puzzle(n: int, seed: int, users: int | None = None) -> Sample:
     """Slates of which one candidate is neither cheap nor dear; all others are either."""
     rng = np.random.default_rng(seed)
-    slates, prices = [], []
-    for i, slate in enumerate(shop.slates(n, Split.TRAIN, seed)):
-        price = rng.choice([0, 1, 8, 9], shop.K)
-        price[slate.target] = rng.choice([4, 5])
-        slates.append(replace(slate, user_id=f"u{i}"))
-        prices.append(price)
-    return slates, np.concatenate(prices).astype(float)[:, None]
+    targets_S = rng.integers(4, size=n)
+    price_SK = rng.choice([0, 1, 8, 9], (n, 4))
+    price_SK[np.arange(n), targets_S] = rng.choice([4, 5], n)
+    made = sample(price_SK[:, :, None], targets_S)
+    return replace(made, slates=tuple(replace(s, user_id=f"u{i % (users or n)}") for i, s in enumerate(made.slates)))
 
 
-def firsts(scores_M: np.ndarray) -> list[int]:
-    return scores_M.reshape(-1, shop.K).argmax(1).tolist()
+def right(of: Sample, scores_M: np.ndarray) -> float:
+    """Share of slates whose target has the highest score."""
+    return float(np.mean(scores_M.reshape(of.real_SK.shape).argmax(1) == of.gains_SK.argmax(1)))
 
 
 def test_trees_see_what_no_logit_can():
-    slates, x_MF = puzzle(800, seed=0)
-    trees = grow(slates, x_MF, np.zeros(len(x_MF)), np.ones(len(slates)))
+    train, new = puzzle(800, seed=0), puzzle(200, seed=1)
+    trees = grow(train, np.zeros(train.real_SK.shape))
     assert trees
-    new, x_new = puzzle(200, seed=1)
-    hits = np.mean([a == s.target for a, s in zip(firsts(np.asarray(trees.predict(x_new))), new, strict=True)])
-    assert hits > 0.95
+    price_M = new.x_SKF[new.real_SK]
+    assert right(new, np.asarray(trees.predict(price_M))) > 0.95
     for weight in (-1, 1):
-        assert np.mean([a == s.target for a, s in zip(firsts(weight * x_new[:, 0]), new, strict=True)]) < 0.2
+        assert right(new, weight * price_M[:, 0]) < 0.2
 
 
 def test_what_the_logit_says_already_is_not_said_again():
-    slates, x_MF = puzzle(800, seed=0)
-    known_M = 20.0 * np.isin(x_MF[:, 0], [4, 5])
-    trees = grow(slates, x_MF, known_M, np.ones(len(slates)))
+    train = puzzle(800, seed=0)
+    trees = grow(train, 20.0 * np.isin(train.x_SKF[:, :, 0], [4, 5]))
     assert trees
-    assert np.abs(np.asarray(trees.predict(x_MF))).max() < 0.1
+    assert np.abs(np.asarray(trees.predict(train.x_SKF[train.real_SK]))).max() < 0.1
 
 
 def test_of_few_users_none_are_grown():
-    slates, x_MF = puzzle(4, seed=0)
-    assert grow(slates, x_MF, np.zeros(len(x_MF)), np.ones(4)) is None
+    train = puzzle(40, seed=0, users=4)
+    assert grow(train, np.zeros(train.real_SK.shape)) is None

@@ -8,7 +8,7 @@ import pytest
 from ranked import shop, slates
 
 from gr2.baselines.sequence import Sequences, second_sasrec
-from gr2.baselines.stack import names, stack, voices
+from gr2.baselines.stack import names, padded, stack, voices
 from gr2.evaluate.metrics import per_slate
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import SasrecConfig
@@ -78,3 +78,9 @@ def test_a_slate_that_counts_nothing_is_not_learned_from(second):
     other = [replace(s, gains=(*s.gains[1:], s.gains[0])) for s in VALID[5:]]
     moved = stack([*VALID[:5], *other], {"knows": knowing(VALID, good=True)}, second, counts)
     np.testing.assert_allclose(some.weights, moved.weights)
+
+
+def test_shorter_slates_are_padded_behind():
+    x_SKV, real_SK = padded([np.ones((2, 3)), np.ones((1, 3))])
+    assert x_SKV.sum((1, 2)).tolist() == [6, 3]
+    assert real_SK.tolist() == [[True, True], [True, False]]

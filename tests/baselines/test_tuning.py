@@ -5,8 +5,8 @@ import pytest
 from ranked import shop, slates
 
 from gr2.advice.features import Knowledge
+from gr2.advice.sample import Sample
 from gr2.baselines import dcn, lambdamart, prm
-from gr2.baselines.sample import Sample
 from gr2.baselines.tuning import POINTS, Fitted, Method, Parts, tune
 from gr2.errors import UserError
 from gr2.evaluate.metrics import per_slate

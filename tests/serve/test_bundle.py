@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gr2.advice.advisor import fit_advisor
 from gr2.advice.features import Knowledge
-from gr2.advice.logit import fit_advisor
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.retrieve.neighbours import remember, with_votes
@@ -30,6 +30,7 @@ BUNDLE = Bundle(
     advisor=fit_advisor(
         with_votes(shop.slates(30, Split.TRAIN), remember(shop.corpus()), shop.corpus().row, {}),
         Knowledge.of(shop.corpus(), 0, codes=shop.semantic_ids().codes),
+        seed=0,
     ),
 )
 CLIENT = TestClient(app(BUNDLE))

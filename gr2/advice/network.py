@@ -1,8 +1,11 @@
-"""What DCN-v2 and PRM share: how features are scaled, the loss, and the training loop with early stopping. (ours)
+"""Networks over the features: how these are scaled, the loss, and the training loop with early stopping. (ours)
+
+One of them gives advice (`advisor`), and two are legacy re-rankers (`baselines.prm`, `baselines.dcn`).
 
 Shapes: B slates, K candidates, F features.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -12,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gr2.baselines.sample import Sample
-from gr2.baselines.tuning import Fitted
+from gr2.advice.sample import Sample
 
 MAX_ROUNDS, PATIENCE = 16, 5
 """With four passes at most, nearly every grid point wanted all four, and more made both better (docs/log.md)."""
@@ -71,47 +73,62 @@ def list_loss(scores_BK: Tensor, gains_BK: Tensor, real_BK: Tensor, weights_B: T
     return -(weights_B[:, None] * shares * log_softmax).sum() / (worth.sum(1) > 0).sum().clamp(min=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A fitted network and how its features are scaled."""
+
+    module: nn.Module
+    """Maps x (B, K, F) and real (B, K) to (B, K) scores."""
+    scale: Scale
+    rounds: int
+    """Passes over the training slates that made it."""
+
+    def scores(self, sample: Sample) -> np.ndarray:
+        """(S, K) float32, higher is better; anything where padded."""
+        return _scores(self.module, self.scale.arrays(sample))
+
+
 def fit_network(
     build: Callable[[int, int], nn.Module], train: Sample, rate: float, seed: int, stop: Sample | int
-) -> Fitted:
+) -> Network:
     """Train `build(F, K)`, which maps x and real to (B, K) scores, by AdamW, its rate falling in MAX_ROUNDS from `rate`
-    to zero: `stop` rounds, or until NDCG@3 of the slates in `stop` has not risen for PATIENCE rounds; then the best
-    round's weights stay."""
+    to zero: `stop` rounds, or until the loss of the slates in `stop` has not fallen for PATIENCE rounds; then the best
+    round's weights stay. The loss is less noisy than a metric of ranks, which stopped sooner than was best."""
     scale = Scale.of(train)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(train.x_SKF.shape[2], train.x_SKF.shape[1])
-        rounds = _rounds(network, scale.arrays(train), rate, seed)
-        n = len(list(islice(rounds, stop))) if isinstance(stop, int) else _best(rounds, network, scale, stop)
-    return Fitted(rounds=n, scores=lambda sample: _scores(network, scale.arrays(sample)))
+        module = build(train.x_SKF.shape[2], train.x_SKF.shape[1])
+        rounds = _rounds(module, scale.arrays(train), rate, seed)
+        n = len(list(islice(rounds, stop))) if isinstance(stop, int) else _best(rounds, module, scale.arrays(stop))
+    return Network(module=module, scale=scale, rounds=n)
 
 
-def _best(rounds: Iterator[int], network: nn.Module, scale: Scale, held_out: Sample) -> int:
+def _best(rounds: Iterator[int], module: nn.Module, held_out: Arrays) -> int:
     """Stop early; gives the best round."""
-    arrays = scale.arrays(held_out)
-    best, best_round, weights = -1.0, 0, network.state_dict()
+    best, best_round, weights = math.inf, 0, module.state_dict()
     for number in rounds:
-        value = held_out.ndcg_at_3(_scores(network, arrays))
-        if value > best:
-            best, best_round, weights = value, number, deepcopy(network.state_dict())
+        scores = torch.from_numpy(_scores(module, held_out))
+        value = list_loss(scores, held_out.gains, held_out.real, held_out.weights).item()
+        if value < best:
+            best, best_round, weights = value, number, deepcopy(module.state_dict())
         elif number - best_round >= PATIENCE:
             break
-    network.load_state_dict(weights)
+    module.load_state_dict(weights)
     return best_round
 
 
-def _rounds(network: nn.Module, arrays: Arrays, rate: float, seed: int) -> Iterator[int]:
+def _rounds(module: nn.Module, arrays: Arrays, rate: float, seed: int) -> Iterator[int]:
     """1 to MAX_ROUNDS, each after a pass in a new random order."""
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=0.01, fused=True)
     batch = min(BATCH, 1 + len(arrays.x) // STEPS)
     steps = MAX_ROUNDS * -(-len(arrays.x) // batch)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1 / steps, steps - 1)
     for number in range(1, MAX_ROUNDS + 1):
-        network.train()
+        module.train()
         for part in torch.from_numpy(rng.permutation(len(arrays.x))).split(batch):
             real = arrays.real[part]
-            loss = list_loss(network(arrays.x[part], real), arrays.gains[part], real, arrays.weights[part])
+            loss = list_loss(module(arrays.x[part], real), arrays.gains[part], real, arrays.weights[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -120,7 +137,7 @@ def _rounds(network: nn.Module, arrays: Arrays, rate: float, seed: int) -> Itera
 
 
 @torch.inference_mode()
-def _scores(network: nn.Module, arrays: Arrays) -> np.ndarray:
-    network.eval()
+def _scores(module: nn.Module, arrays: Arrays) -> np.ndarray:
+    module.eval()
     parts = zip(arrays.x.split(1024), arrays.real.split(1024), strict=True)
-    return torch.cat([network(x, real) for x, real in parts]).numpy()
+    return torch.cat([module(x, real) for x, real in parts]).numpy()

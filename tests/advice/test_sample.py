@@ -5,7 +5,7 @@ import pytest
 from ranked import products, shop, slates
 
 from gr2.advice.features import Knowledge, features
-from gr2.baselines.sample import Sample
+from gr2.advice.sample import Sample
 from gr2.evaluate.metrics import per_slate
 from gr2.types import Split
 

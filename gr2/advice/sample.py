@@ -1,15 +1,15 @@
-"""Slates as the arrays that every learned legacy re-ranker is fitted on: the features are computed once for all. (ours)
+"""Slates as the arrays that advice and legacy re-rankers are fitted on: the features are computed once for all. (ours)
 
 Shapes: S slates, K candidates (of the longest slate; shorter ones are padded behind), F features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gr2.advice.features import Knowledge, features
-from gr2.baselines.simple import rank_by_score
+from gr2.evaluate.answers import from_scores
 from gr2.evaluate.metrics import measured
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.types import Ranking, Slate
@@ -62,9 +62,14 @@ class Sample:
             weights_S=self.weights_S[chosen_S],
         )
 
+    def without(self, left_out: Sequence[str]) -> "Sample":
+        """All features but those named."""
+        kept = [f for f, name in enumerate(self.names) if name not in left_out]
+        return replace(self, names=[self.names[f] for f in kept], x_SKF=self.x_SKF[:, :, kept])
+
     def ranked(self, scores_SK: np.ndarray) -> list[Ranking]:
         """Highest score first; equals keep the incoming order."""
-        return [rank_by_score(s, row[: len(s.candidates)]) for s, row in zip(self.slates, scores_SK, strict=True)]
+        return [from_scores(s, row[: len(s.candidates)]) for s, row in zip(self.slates, scores_SK, strict=True)]
 
     def ndcg_at_3(self, scores_SK: np.ndarray) -> float:
         """Mean over the slates with a positive, each counting its weight."""

@@ -5,8 +5,8 @@ import pytest
 import torch
 from ranked import products
 
+from gr2.advice.network import MAX_ROUNDS, Scale, list_loss
 from gr2.baselines import dcn, prm
-from gr2.baselines.network import MAX_ROUNDS, Scale, list_loss
 
 METHODS = pytest.mark.parametrize("method", [dcn.METHOD, prm.METHOD], ids=lambda m: m.name)
 

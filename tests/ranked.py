@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from gr2.advice.sample import Sample
 from gr2.artifacts import Corpus
-from gr2.baselines.sample import Sample
 from gr2.types import Item, Slate, Split, Timeline
 
 N = 30

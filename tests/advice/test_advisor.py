@@ -1,0 +1,114 @@
+"""What counts advise: its two halves, learning in the shop, and the same advice after saving."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shop
+
+from gr2.advice.advisor import Advisor, advice_of, fit_advisor
+from gr2.advice.features import Knowledge, features
+from gr2.advice.sample import Sample
+from gr2.errors import UserError
+from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.rank import rank_in_one_pass
+from gr2.record import write_json
+from gr2.retrieve.neighbours import remember, with_votes
+from gr2.types import Split
+
+CORPUS = shop.corpus()
+NEIGHBOURS = remember(CORPUS)
+
+
+def asked(n: int, split: Split):
+    return with_votes(shop.slates(n, split), NEIGHBOURS, CORPUS.row, {})
+
+
+def advisor() -> Advisor:
+    knowledge = Knowledge.of(CORPUS, seed=0, codes=shop.semantic_ids().codes)
+    return fit_advisor(asked(30, Split.TRAIN), knowledge, seed=0)
+
+
+def test_it_learns_the_taste_of_the_shop():
+    test = advisor().advise(asked(40, Split.TEST))
+    hits = [int(np.argmax(s.advice)) == s.target for s in test]
+    assert np.mean(hits) > 0.9  # guessing: 1 / 4
+
+
+def test_advice_follows_the_order_it_is_shown():
+    (slate,) = asked(1, Split.TEST)
+    one = advisor()
+    assert "rank" in one.logit.names
+    (first,), (second,) = one.advise([slate]), one.advise([replace(slate, candidates=slate.candidates[::-1])])
+    assert first.advice != pytest.approx(second.advice[::-1])
+
+
+def test_a_longer_history_than_any_it_learned_from_is_cut():
+    one, (slate,) = advisor(), asked(1, Split.TEST)
+    assert one.history == 3  # of the shop's slates
+    longer = replace(slate, history=(*shop.slates(9, Split.TRAIN)[8].history, *slate.history))
+    assert one.advise([longer])[0].advice == one.advise([slate])[0].advice
+
+
+def of_thirty_users() -> Advisor:
+    vectors = np.random.default_rng(0).normal(size=(24, 4))
+    knowledge = Knowledge.of(CORPUS, seed=0, vectors=vectors, codes=shop.semantic_ids().codes)
+    train = [replace(s, user_id=f"u{i % 30}") for i, s in enumerate(asked(300, Split.TRAIN))]
+    return fit_advisor(train, knowledge, seed=0)
+
+
+def test_half_is_the_logit_with_its_trees_and_half_the_network():
+    one, test = of_thirty_users(), list(asked(5, Split.TEST))
+    test[0] = replace(test[0], candidates=test[0].candidates[:3], scores=(0.0,) * 3, gains=(1, 0, 0), votes=(0.0,) * 3)
+    assert one.trees
+    assert one.network
+    sample = Sample.of(test, one.knowledge)
+    _, matrices = features(test, one.knowledge)
+    seen = one.network.scores(sample.without(("score", "score_below_first")))
+    for s, slate in enumerate(one.advise(test)):
+        k = len(slate.candidates)
+        bare = [f for f, name in enumerate(sample.names) if not name.startswith("score")]
+        half = one.logit.scores(sample)[s, :k] + np.asarray(one.trees.predict(matrices[s][:, bare]))
+        mean_K = (half - half.mean() + seen[s, :k] - seen[s, :k].mean()) / 2
+        assert slate.advice == pytest.approx(mean_K.tolist(), abs=1e-5)
+        assert sum(slate.advice) == pytest.approx(0, abs=1e-5)
+
+
+def test_few_users_have_no_network():
+    few = [replace(s, user_id=f"u{i % 4}") for i, s in enumerate(asked(30, Split.TRAIN))]
+    assert fit_advisor(few, Knowledge.of(CORPUS, seed=0), seed=0).network is None
+
+
+def test_saved_and_read_back_it_says_the_same(tmp_path):
+    made, test = of_thirty_users(), asked(5, Split.TEST)
+    assert made.trees
+    assert made.network
+    made.save(tmp_path)
+    again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
+    assert advice_of(again.advise(test)).tolist() == advice_of(made.advise(test)).tolist()
+    assert again.trees
+    assert again.trees.num_trees() == made.trees.num_trees()
+    assert again.network
+    assert again.network.rounds == made.network.rounds
+    assert again.history == made.history
+    assert again.knowledge.counts.everyone.until == 5  # the shop's training events are at seconds 0 to 5
+    (tmp_path / "advisor.safetensors").unlink()
+    with pytest.raises(UserError):
+        Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
+    write_json(tmp_path / "advisor.json", ["rank"])  # as gr2 wrote it at first
+    with pytest.raises(UserError, match="older gr2"):
+        Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
+
+
+def test_without_training_slates_nothing_is_advised():
+    nothing = fit_advisor([], Knowledge.of(CORPUS, seed=0), seed=0)
+    assert {a for s in nothing.advise(shop.slates(2, Split.TEST)) for a in s.advice} <= {0.0}
+
+
+def test_a_great_weight_ranks_by_advice(tmp_path):
+    checkpoint = replace(shop.checkpoint(), advice=1e6)
+    slates = [replace(s, advice=tuple(map(float, range(len(s.candidates))))) for s in shop.slates(3, Split.TEST)]
+    for ranking in rank_in_one_pass(checkpoint, slates, batch_size=2, label=None):
+        assert list(ranking.order) == list(range(shop.K))[::-1]
+    checkpoint.save(tmp_path)
+    assert Checkpoint.load(tmp_path, shop.corpus(), shop.semantic_ids()).advice == 1e6
