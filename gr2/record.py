@@ -37,6 +37,17 @@ def digest_json(value: Any) -> str:
     return digest_bytes(json.dumps(value, sort_keys=True, default=str).encode())
 
 
+def digest_file(path: Path) -> str:
+    """First 16 hex digits of the file's SHA-256, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
+    """What a record's counts say of the user's own files: `log_digest` of the one named `log`."""
+    return {f"{name}_digest": digest_file(path) for name, path in files.items()}
+
+
 def digest_folder(folder: Path) -> str:
     """Digest of every file's name and bytes below `folder`, but for the record and the metrics."""
     total = hashlib.sha256()

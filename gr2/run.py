@@ -24,7 +24,7 @@ from rich.markup import escape
 
 from gr2.config import RunConfig, nearest, read_config, write_config
 from gr2.errors import UserError
-from gr2.record import RECORD, is_complete, key_of, read_json
+from gr2.record import RECORD, digest_file, is_complete, key_of, read_json
 
 STAGES = (
     "s01_corpus",
@@ -150,7 +150,8 @@ def check_unchanged(run: Path, stage: str, config: RunConfig) -> None:
 def changes(run: Path, stage: str, config: RunConfig) -> list[str]:
     """How config and inputs differ from those that the stage was made with; empty when it is not complete.
 
-    Inputs that are not complete now are made before it and are compared then.
+    Inputs that are not complete now are made before it and are compared then. A file of the user's that is gone is not
+    missed: what was read of it is in the stage.
     """
     folder, module = run / folder_of(stage), module_of(stage)
     if not is_complete(folder):
@@ -159,9 +160,18 @@ def changes(run: Path, stage: str, config: RunConfig) -> list[str]:
     inputs = {name: run / name for name in module.READS if is_complete(run / name)}
     now = key_of({**config.tables[table_of(stage)].model_dump(), "seed": config.seed}, inputs)
     changed = differences(record["config"], now["config"])
-    return changed + [
-        f"another {name}" for name, digest in now["inputs"].items() if record["inputs"].get(name) != digest
-    ]
+    changed += [f"another {name}" for name, digest in now["inputs"].items() if record["inputs"].get(name) != digest]
+    known = record["counts"]
+    for name, path in files_of(stage, config).items():
+        if f"{name}_digest" in known and path.is_file() and digest_file(path) != known[f"{name}_digest"]:
+            changed.append(f"another {path}")
+    return changed
+
+
+def files_of(stage: str, config: RunConfig) -> dict[str, Path]:
+    """The user's own files that the stage reads, as its Config's `files` names them where it has one."""
+    table = config.tables[table_of(stage)]
+    return table.files() if hasattr(table, "files") else {}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

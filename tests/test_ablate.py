@@ -8,7 +8,7 @@ from test_run import complete, kept, mark, tiny_stages, total  # noqa: F401  (th
 from gr2 import ablate as ablation
 from gr2 import run as runs
 from gr2.errors import UserError
-from gr2.record import RECORD, read_json
+from gr2.record import RECORD, read_json, write_json
 
 CONFIG = """
 [run]
@@ -179,8 +179,7 @@ def test_a_full_run_made_again_with_other_outcome_is_noticed(tmp_path, home):
     go(tmp_path)
     full = home / "tiny" / "03_three"
     record = read_json(full / RECORD)
-    (full / RECORD).unlink()  # a new file, since the run without a component has a link to the old one
-    (full / RECORD).write_text(str({**record, "digest": "other"}).replace("'", '"').replace("False", "false"))
+    write_json(full / RECORD, {**record, "digest": "other"})  # a new file; the run without a component links the old
     with pytest.raises(UserError, match=r"second-0/03_three: made for another ablation \(another .*tiny/03_three\)"):
         go(tmp_path)
 

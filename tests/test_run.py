@@ -14,9 +14,11 @@ STAGE = '''"""Stage {n}: adds up what it reads. And more words.
 
 Reads: {reads}."""
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
-from gr2.record import stage_folder
+from gr2.record import digests_of, stage_folder
 
 NAME = "{name}"
 READS = {reads}
@@ -25,6 +27,10 @@ READS = {reads}
 class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     plus: int = 1
+    log: Path | None = None
+
+    def files(self):
+        return {{"log": self.log}} if self.log else {{}}
 
 
 def main(run, config, seed):
@@ -36,7 +42,7 @@ def main(run, config, seed):
             raise KeyboardInterrupt
         total = config.plus + sum(int((run / r / "total.txt").read_text()) for r in READS)
         (work.path / "total.txt").write_text(str(total))
-        work.counts["total"] = total
+        work.counts |= {{"total": total, **digests_of(config.files())}}
 '''
 TINY = {"s01_one": (), "s02_two": ("01_one",), "s03_three": ("01_one",), "s04_four": ("02_two",)}
 ALL = tuple(TINY)
@@ -143,6 +149,40 @@ def test_another_input_is_refused(tmp_path, run):
     write_json(run / "01_one" / RECORD, {**record, "digest": "other"})
     with pytest.raises(UserError, match="another 01_one"):
         go(run, config(tmp_path))
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("as it was")
+    return path
+
+
+def with_log(tmp_path, log):
+    return config(tmp_path, f"[two]\nlog = {str(log)!r}\n")
+
+
+def test_a_changed_data_file_of_the_same_name_is_refused(tmp_path, run, log):
+    go(run, with_log(tmp_path, log))
+    log.write_text("as it is")
+    with pytest.raises(UserError, match=r"02_two: made with another config or inputs \(another .*log.csv\); "):
+        go(run, with_log(tmp_path, log))
+    log.write_text("as it was")
+    mark(run)
+    go(run, with_log(tmp_path, log))
+    assert kept(run) == FOLDERS
+
+
+def test_a_data_file_that_is_gone_or_was_never_recorded_stops_no_complete_stage(tmp_path, run, log):
+    go(run, with_log(tmp_path, log))
+    mark(run)
+    log.unlink()
+    go(run, with_log(tmp_path, log))
+    log.write_text("as it is")
+    record = read_json(run / "02_two" / RECORD)
+    write_json(run / "02_two" / RECORD, {**record, "counts": {"total": record["counts"]["total"]}})
+    go(run, with_log(tmp_path, log))
+    assert kept(run) == FOLDERS
 
 
 def test_redo_makes_the_stage_and_its_readers_again(tmp_path, run):

@@ -5,7 +5,6 @@ times whole seconds of the corpus' own origin. Every UserError names file, row a
 """
 
 from dataclasses import dataclass
-from hashlib import file_digest
 from pathlib import Path
 from typing import Self
 
@@ -119,12 +118,6 @@ def read_log(path: Path, columns: Columns, corpus: Corpus) -> pl.DataFrame:
     gain = pl.col("click").cast(pl.Int64) + pl.col("conversion").cast(pl.Int64)
     from_0 = pl.col("position") - pl.col("position").min()
     return table.select("slate", "user", "item", from_0, "time", "score", gain=gain)
-
-
-def digest(path: Path) -> str:
-    """First 16 hex digits of the file's SHA-256, read in blocks."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _open(path: Path, columns: Columns) -> Source:

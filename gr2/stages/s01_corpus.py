@@ -14,7 +14,7 @@ from gr2.artifacts import Corpus
 from gr2.corpus.generic import read_items, read_log
 from gr2.corpus.movielens import read_movielens
 from gr2.corpus.splits import Log, split_log
-from gr2.record import digest_bytes, stage_folder
+from gr2.record import digests_of, stage_folder
 from gr2.types import Item, Split
 
 NAME = "01_corpus"
@@ -49,6 +49,10 @@ class Config(BaseModel):
             raise ValueError("items and events are read only with reader = 'generic'")
         return self
 
+    def files(self) -> dict[str, Path]:
+        """The user's own that are read."""
+        return {"items": self.items, "events": self.events} if self.items and self.events else {}
+
 
 def build_corpus(items: Sequence[Item], log: Log, config: Config) -> Corpus:
     """Raises UserError on a leak, or when no user has enough events."""
@@ -73,8 +77,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         if config.items and config.events:
             items = read_items(config.items)
             log = read_log(config.events, items)
-            work.counts["items_digest"] = digest_bytes(config.items.read_bytes())
-            work.counts["events_digest"] = digest_bytes(config.events.read_bytes())
+            work.counts |= digests_of(config.files())
         else:
             items, log = read_movielens(config.cache)
         corpus = build_corpus(items, log, config)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from threadpoolctl import threadpool_limits
 
 from gr2.artifacts import Corpus, SemanticIds, save_text_vectors
-from gr2.record import digest_bytes, stage_folder, write_json
+from gr2.record import digests_of, stage_folder, write_json
 from gr2.sid.assign import unique_codes
 from gr2.sid.embed import MODEL, embed_texts, text_report
 from gr2.sid.engagement import co_engaged_pairs, co_visitation_vectors
@@ -69,6 +69,10 @@ class Config(BaseModel):
         if self.random_levels >= levels:
             raise ValueError(f"random_levels = {self.random_levels} leaves no level of {levels}")
         return self
+
+    def files(self) -> dict[str, Path]:
+        """The user's own that are read."""
+        return {"embeddings": self.embeddings} if self.embeddings else {}
 
 
 @threadpool_limits.wrap(limits=1)  # sums in another order would give other ids on another number of cores
@@ -141,7 +145,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         item_ids, texts = [item.item_id for item in corpus.items], [item.text for item in corpus.items]
         if config.embeddings:
             text = read_matrix(config.embeddings, item_ids)
-            work.counts["embeddings_digest"] = digest_bytes(config.embeddings.read_bytes())
+            work.counts |= digests_of(config.files())
             duplicates = {"duplicate_vectors": len(text) - len(np.unique(text, axis=0))}
         else:
             embedded = embed_texts(texts, config.cache, config.text_model)

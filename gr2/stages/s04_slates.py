@@ -25,14 +25,14 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 from pydantic import BaseModel, ConfigDict, Field
 
 from gr2.artifacts import Corpus, Slates
-from gr2.corpus.logged import LogConfig, digest, read_log
+from gr2.corpus.logged import LogConfig, read_log
 from gr2.corpus.logged_slates import Shown, boundaries, slates_of
 from gr2.errors import UserError
 from gr2.evaluate import propensity
 from gr2.lm.memory import keep_freed_memory
 from gr2.progress import bar
 from gr2.prompt.render import MAX_LABELS
-from gr2.record import StageFolder, stage_folder, write_json
+from gr2.record import StageFolder, digests_of, stage_folder, write_json
 from gr2.retrieve import sasrec
 from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import remember, user_rows, with_votes
@@ -64,6 +64,10 @@ class Config(BaseModel):
     """The pre-ranker."""
     log: LogConfig | None = None
     """What a production ranker showed; of this table only k and history_cap are read besides (P2)."""
+
+    def files(self) -> dict[str, Path]:
+        """The user's own that are read."""
+        return {"log": self.log.path} if self.log else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +247,7 @@ def read_all(corpus: Corpus, config: Config, log: LogConfig, work: StageFolder) 
     shown = slates_of(table, corpus, log, config.k, config.history_cap)
     examined = examine(table, log, config.k)
     write_json(work.path / "examination.json", examined)
-    work.counts |= {"log_digest": digest(log.path), **shown.counts, "propensities": examined["source"]}
+    work.counts |= {**digests_of(config.files()), **shown.counts, "propensities": examined["source"]}
     return shown
 
 
