@@ -93,12 +93,15 @@ def kinds() -> dict[str, Any]:
 def run_stages(run: Path, config: RunConfig, stages: Collection[str], redo: Collection[str]) -> None:
     """Run `stages` in order, after throwing away those in `redo` and all that read them.
 
-    Raises UserError, before anything runs, when a complete stage was made with another config or other inputs.
+    Raises UserError, before anything runs or is thrown away, when a complete stage was made with another config or
+    other inputs, and when a file of the user's that is to be read cannot be opened.
     """
     with locked(run):
         doomed = downstream(redo)
         for stage in (s for s in STAGES if s in stages and s not in doomed):
             check_unchanged(run, stage, config)
+        for stage in (s for s in STAGES if s in stages and (s in doomed or not is_complete(run / folder_of(s)))):
+            check_files(stage, config)
         folders = [run / folder_of(stage) for stage in STAGES if stage in doomed]
         for folder in reversed(folders):  # a half-deleted stage must not look complete, nor stand upon a missing one
             (folder / RECORD).unlink(missing_ok=True)
@@ -145,6 +148,15 @@ def check_unchanged(run: Path, stage: str, config: RunConfig) -> None:
             f"{folder}: made with another config or inputs ({'; '.join(changed[:3])}); "
             f"`--redo {folder.name}` makes it and all that reads it again, or take another --run"
         )
+
+
+def check_files(stage: str, config: RunConfig) -> None:
+    """Raises UserError when a file of the user's that the stage reads cannot be opened."""
+    for name, path in files_of(stage, config).items():
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; bring it back, or mend [{table_of(stage)}] {name}") from None
 
 
 def changes(run: Path, stage: str, config: RunConfig) -> list[str]:

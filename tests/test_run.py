@@ -185,6 +185,18 @@ def test_a_data_file_that_is_gone_or_was_never_recorded_stops_no_complete_stage(
     assert kept(run) == FOLDERS
 
 
+def test_a_data_file_that_cannot_be_read_is_told_before_anything_is_thrown_away(tmp_path, run, log):
+    go(run, with_log(tmp_path, log))
+    mark(run)
+    log.unlink()
+    for redo in ("s02_two", "s01_one"):
+        with pytest.raises(UserError, match=r"log.csv: No such file or directory; bring it back, or mend \[two\] log"):
+            go(run, with_log(tmp_path, log), redo=[redo])
+    assert kept(run) == FOLDERS
+    go(run, with_log(tmp_path, log), redo=["s03_three"])
+    assert complete(run) == FOLDERS
+
+
 def test_redo_makes_the_stage_and_its_readers_again(tmp_path, run):
     go(run, config(tmp_path))
     mark(run)
