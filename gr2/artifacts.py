@@ -9,29 +9,24 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from gr2.errors import UserError
-from gr2.record import digest_json, read_json, write_json
+from gr2.record import digest_json, read_json, reading, write_json
 from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Timeline, Trace
 
 VECTORS = "vectors.safetensors"
 
 
 def _read_table(path: Path) -> pl.DataFrame:
-    try:
+    with reading(path):
         return pl.read_parquet(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    try:
+    with reading(path):
         # Not splitlines(): a thought may hold U+2028 and its like, which end a line there but not in JSONL.
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +103,8 @@ def save_text_vectors(vectors_NT: np.ndarray, folder: Path) -> None:
 
 def load_text_vectors(folder: Path) -> np.ndarray:
     """(N, T) float32 of the items' texts, in the order of the catalogue. Written by s02_sids."""
-    try:
+    with reading(folder / VECTORS):
         return load_file(folder / VECTORS)["text"]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder / VECTORS}: unreadable ({error}); run s02_sids again") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,10 +147,8 @@ class SemanticIds:
     def load(cls, folder: Path) -> "SemanticIds":
         meta = read_json(folder / "sids.json")
         table = _read_table(folder / "ids.parquet")
-        try:
+        with reading(folder / "codebooks.safetensors"):
             books = load_file(folder / "codebooks.safetensors")
-        except Exception as error:
-            raise UserError(f"{folder / 'codebooks.safetensors'}: unreadable ({error}); run s02_sids again") from None
         sizes = [len(books.get(f"level_{i}", ())) for i in range(len(books))]
         if sizes != meta["codebook_sizes"] or not all(np.isfinite(book).all() for book in books.values()):
             raise UserError(

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -73,14 +74,31 @@ def write_whole(path: Path, text: str) -> None:
 
 def read_json(path: Path) -> Any:
     """Raises UserError when the file is absent or not JSON."""
-    try:
+    with reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Read a run's file `path` inside: raises UserError where it is absent or spoilt, with what makes it again."""
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run the stage that writes it (`gr2` lists them)") from None
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}: line {error.lineno}: not JSON ({error.msg}); delete the folder and run again"
-        ) from None
+    except Exception as error:  # each library has its own kinds, down to plain Exception
+        raise UserError(f"{path}: unreadable ({' '.join(str(error).split())[:200]}); {_mend(path)}") from error
+
+
+def _mend(path: Path) -> str:
+    """What makes a spoilt file again."""
+    stages = [p for p in (path, *path.parents) if re.fullmatch(r"\d\d_[a-z]+(\.partial)?", p.name)]
+    if not stages:
+        return "make it again, or bring it back from a copy"
+    if stages[0].suffix:
+        return f"delete {stages[0]} and run again"
+    return f"make {stages[0].name} again: `gr2 run` with `--redo {stages[0].name}`"
 
 
 @dataclass

@@ -16,6 +16,7 @@ from gr2.artifacts import (
     check_same_catalogue,
 )
 from gr2.errors import UserError
+from gr2.retrieve.neighbours import Neighbours, remember
 from gr2.types import AnswerStatus, Item, Ranking, Slate, Split, Timeline, Trace
 
 CORPUS = Corpus(
@@ -83,6 +84,32 @@ def test_ids_of_another_catalogue_are_refused():
     check_same_catalogue(IDS, CORPUS.items, Path("02_sids"))
     with pytest.raises(UserError, match="02_sids: its semantic ids are another catalogue's"):
         check_same_catalogue(IDS, CORPUS.items[:1], Path("02_sids"))
+
+
+def test_any_file_of_a_run_cut_in_half_is_one_line(tmp_path):
+    """Each file is named, with the stage that makes it."""
+    folder = tmp_path / "04_slates"
+    folder.mkdir()
+    trace = Trace(slate_id="b:2", thought="t", order=(1, 0), evidence="series", attempt=0, kept=True, reason="r")
+    ranking = Ranking(slate_id="b:2", order=(1, 0), status=AnswerStatus.VALID)
+    scores = Scores(n_slates=9, n_events=20, best_legacy="lambdamart", table={})
+    written = [
+        (CORPUS, Corpus.load, "items.parquet", "events.parquet"),
+        (IDS, SemanticIds.load, "ids.parquet", "codebooks.safetensors", "sids.json"),
+        (Slates(slates=(SLATE,)), Slates.load, "slates.parquet"),
+        (Traces(traces=(trace,)), Traces.load, "traces.jsonl"),
+        (Rankings(ranker="r", rankings=(ranking,)), Rankings.load, "rankings.parquet"),
+        (scores, Scores.load, "summary.json"),
+        (remember(CORPUS), Neighbours.load, "neighbours.safetensors"),
+    ]
+    for thing, load, *names in written:
+        for name in names:
+            thing.save(folder)
+            data = (folder / name).read_bytes()
+            (folder / name).write_bytes(data[: len(data) // 2])
+            with pytest.raises(UserError, match=f"{folder / name}: unreadable .*; make 04_slates again") as error:
+                load(folder)
+            assert "\n" not in str(error.value)
 
 
 def test_slates_come_back(tmp_path):

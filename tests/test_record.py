@@ -16,6 +16,7 @@ from gr2.record import (
     key_of,
     read_json,
     read_metrics,
+    reading,
     stage_folder,
     write_json,
 )
@@ -127,8 +128,31 @@ def test_json_that_is_missing_or_broken_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"x\.json: not there"):
         read_json(tmp_path / "x.json")
     (tmp_path / "x.json").write_text('{\n"a": ')
-    with pytest.raises(UserError, match=r"x\.json: line 2: not JSON"):
+    with pytest.raises(UserError, match=r"x\.json: unreadable \(Expecting value: line 2 .*; make it again"):
         read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "mend"),
+    [
+        ("03_midtrain/model.safetensors", "make 03_midtrain again: `gr2 run` with `--redo 03_midtrain`"),
+        ("11_bundle/sids/ids.parquet", "make 11_bundle again: `gr2 run` with `--redo 11_bundle`"),
+        ("06_sft.partial/sft/model.safetensors", "delete {run}/06_sft.partial and run again"),
+        ("elsewhere.parquet", "make it again, or bring it back from a copy"),
+    ],
+)
+def test_a_spoilt_file_says_what_makes_it_again(tmp_path, place, mend):
+    path = tmp_path / place
+    with pytest.raises(UserError) as error, reading(path):
+        raise Exception("bad\nheader")  # plain, as the tokenizers library raises it
+    assert str(error.value) == f"{path}: unreadable (bad header); {mend.format(run=tmp_path)}"
+
+
+def test_reading_changes_no_other_error(tmp_path):
+    with pytest.raises(UserError, match="mine"), reading(tmp_path / "x"):
+        raise UserError("mine")
+    with pytest.raises(MemoryError), reading(tmp_path / "x"):
+        raise MemoryError
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):

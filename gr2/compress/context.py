@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from gr2.artifacts import Corpus, SemanticIds
 from gr2.compress.policy import Catalogue, Scorer, features, highest
 from gr2.errors import UserError
-from gr2.record import digest_bytes, read_json, write_json
+from gr2.record import digest_bytes, read_json, reading, write_json
 from gr2.types import Slate, Timeline
 
 WEIGHTS, META, CONTEXTS = "compressor.safetensors", "compressor.json", "contexts.parquet"
@@ -102,17 +102,19 @@ class Compressor:
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, ids: SemanticIds) -> "Compressor":
-        """Raises UserError when there is none, or it was trained for another catalogue."""
+        """Raises UserError when there is none, it is spoilt, or it was trained for another catalogue."""
         meta = read_json(folder / META)
         digest = meta.pop("sids_digest")
         if digest != ids.digest:
             raise UserError(f"{folder}: trained with other semantic ids ({digest}, not {ids.digest}); train it again")
-        weights = load_file(folder / WEIGHTS)
-        catalogue = Catalogue(vectors=weights.pop("vectors"), popularity=weights.pop("popularity"))
         limits = Limits(**meta)
         scorer = Scorer()
-        scorer.load_state_dict(weights)
-        contexts = pl.read_parquet(folder / CONTEXTS)
+        with reading(folder / WEIGHTS):
+            weights = load_file(folder / WEIGHTS)
+            catalogue = Catalogue(vectors=weights.pop("vectors"), popularity=weights.pop("popularity"))
+            scorer.load_state_dict(weights)
+        with reading(folder / CONTEXTS):
+            contexts = pl.read_parquet(folder / CONTEXTS)
         return cls(
             scorer=scorer.eval(),
             catalogue=catalogue,

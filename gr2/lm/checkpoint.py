@@ -14,7 +14,7 @@ from gr2.errors import UserError
 from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
 from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
-from gr2.record import read_json, write_json
+from gr2.record import read_json, reading, write_json
 
 META = "gr2.json"
 BESIDE = ("advice", "items", "anyone")
@@ -77,7 +77,7 @@ class Checkpoint:
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, ids: SemanticIds) -> "Checkpoint":
-        """Raises UserError when the checkpoint was trained with other ids or another template."""
+        """Raises UserError when the checkpoint is spoilt, or was trained with other ids or another template."""
         meta = read_json(folder / META)
         if meta["sids_digest"] != ids.digest:
             raise UserError(
@@ -87,8 +87,10 @@ class Checkpoint:
         template = load_template(meta["template"])
         if template.digest != meta["template_digest"]:
             raise UserError(f"{folder}: template {template.name} has changed since it was trained; train it again")
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+        with reading(folder):
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        with reading(folder / "model.safetensors"):
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
         checkpoint = assemble(
             model,
             tokenizer,

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gr2.record import reading
 from gr2.retrieve.cross_entropy import catalogue_cross_entropy
 
 START = 0.02
@@ -139,5 +140,6 @@ def load_into(model: Any, folder: Path, spelled_NS: Tensor, think: int) -> None:
     """Give the model the head that `save` wrote, if it wrote one. Its vectors stay as they are: they were learned from
     all events, and fine-tuning sees some."""
     if (folder / FILE).exists():
-        head = ItemHead(load_file(folder / FILE)["embed"]).requires_grad_(False)
+        with reading(folder / FILE):
+            head = ItemHead(load_file(folder / FILE)["embed"]).requires_grad_(False)
         attach(model, head, spelled_NS, think)

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gr2.errors import UserError
 from gr2.progress import bar
-from gr2.record import StageFolder, read_json, write_json
+from gr2.record import StageFolder, read_json, reading, write_json
 
 SAVE_SECONDS = 30.0
 B = TypeVar("B")
@@ -170,15 +170,21 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizers: list[torch.optim
 
 
 def load_checkpoint(folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> int:
-    """Restore what `save_checkpoint` wrote; returns the number of steps done, 0 when there is no checkpoint."""
+    """Restore what `save_checkpoint` wrote; returns the number of steps done, 0 when there is no checkpoint.
+
+    Raises UserError when it is spoilt.
+    """
     if not folder.exists():
         return 0
-    weights = load_file(folder / "model.safetensors")
+    with reading(folder / "model.safetensors"):
+        weights = load_file(folder / "model.safetensors")
+    with reading(folder / "optimizers.safetensors"):
+        moments = load_file(folder / "optimizers.safetensors")
     with torch.no_grad():
         for name, parameter in unique_parameters(model).items():
             parameter.copy_(weights[name])
     states: list[dict[int, dict[str, Any]]] = [{} for _ in optimizers]
-    for name, value in load_file(folder / "optimizers.safetensors").items():
+    for name, value in moments.items():
         o, p, key = name.split("/")
         states[int(o)].setdefault(int(p), {})[key] = value
     for optimizer, state in zip(optimizers, states, strict=True):

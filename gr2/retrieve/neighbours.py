@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
 from gr2.artifacts import Corpus
+from gr2.record import reading
 from gr2.types import Slate, Split
 
 NEIGHBOURS = 200
@@ -63,7 +64,9 @@ class Neighbours:
 
     @classmethod
     def load(cls, folder: Path) -> "Neighbours":
-        tables = load_file(folder / FILE)
+        """Raises UserError when the file is absent or spoilt."""
+        with reading(folder / FILE):
+            tables = load_file(folder / FILE)
         n_users, n_items = tables["sizes"].tolist()
         return cls(n_items=n_items, n_users=n_users, keys=tables["keys"], places=tables["places"])
 

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gr2.record import read_json, write_json
+from gr2.record import read_json, reading, write_json
 from gr2.retrieve.cross_entropy import catalogue_cross_entropy
 
 Rows = Sequence[int]
@@ -205,10 +205,11 @@ def save(model: Sasrec, folder: Path) -> None:
 
 
 def load(folder: Path) -> Sasrec:
-    """What `save` wrote. Raises UserError when it is not there."""
+    """What `save` wrote. Raises UserError when it is absent or spoilt."""
     raw = read_json(folder / "config.json")
     model = Sasrec(raw.pop("n_items"), SasrecConfig(**raw))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    with reading(folder / "model.safetensors"):
+        model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()
 
 

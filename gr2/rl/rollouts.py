@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gr2.errors import UserError
 from gr2.prompt.parse import parse
+from gr2.record import reading
 from gr2.reward.forms import Form
 from gr2.rl.shown import as_it_came
 from gr2.types import AnswerStatus, Slate
@@ -120,13 +121,11 @@ def mean(values: Sequence[float]) -> float:
 
 
 def read_rollouts(file: Path) -> list[Rollout]:
-    """Raises UserError when the file is not there, or was written by a gr2 that kept less."""
+    """Raises UserError when the file is absent or torn, or was written by a gr2 that kept less."""
+    with reading(file):
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{file}: not there; run the stage that writes it (`gr2` lists them)") from None
-    try:
-        return [from_json(json.loads(line)) for line in lines if line]
+        return [from_json(row) for row in rows]
     except (TypeError, ValueError, KeyError):
         raise UserError(f"{file}: written by another version of gr2; make it again: gr2 run ... --redo rl") from None
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import typer
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import PCA
 
 from gr2.corpus.generic import read_items
 from gr2.errors import UserError
-from gr2.record import RECORD, read_json
+from gr2.record import RECORD, read_json, reading
 from gr2.sid.embed import TFIDF, embed_texts
 from gr2.sid.matrix import read_matrix
 from gr2.sid.rqvae import encode
@@ -76,12 +75,8 @@ def save_projection(folder: Path, weights: Weights) -> None:
 def load_projection(folder: Path) -> dict[str, np.ndarray]:
     """Raises UserError when the file is absent or spoilt."""
     path = folder / FILE
-    try:
+    with reading(path):
         return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there; run s02_sids again") from None
-    except SafetensorError as error:
-        raise UserError(f"{path}: unreadable ({error}); run s02_sids again") from None
 
 
 def _standard(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

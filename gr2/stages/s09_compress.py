@@ -29,7 +29,7 @@ from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.train import FitConfig, fit
 from gr2.progress import track
-from gr2.record import StageFolder, read_json, stage_folder, write_json
+from gr2.record import StageFolder, read_json, reading, stage_folder, write_json
 from gr2.retrieve.popularity import popularity
 from gr2.teach.endpoint import OpenAIConfig
 from gr2.types import Item, Slate, Split
@@ -149,7 +149,8 @@ def train(lesson: Lesson, train: Sequence[Slate], valid: Sequence[Slate], seed: 
         return {"valid_reward": reward, "kept": kept, "reward": sum(drawn) / max(1, len(drawn))}
 
     fit(compressor.scorer, batch_of, loss_of, fit_config, work, phase="compress", seed=seed, evaluate=evaluate)
-    compressor.scorer.load_state_dict(load_file(work.path / BEST))
+    with reading(work.path / BEST):
+        compressor.scorer.load_state_dict(load_file(work.path / BEST))
 
 
 def keep_best(scorer: Scorer, reward: float, folder: Path) -> None:

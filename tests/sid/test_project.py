@@ -52,10 +52,10 @@ def test_one_item_and_equal_items(text):
 
 
 def test_a_spoilt_file_is_a_user_error(tmp_path):
-    with pytest.raises(UserError, match="not there; run s02_sids again"):
+    with pytest.raises(UserError, match="not there; run the stage that writes it"):
         load_projection(tmp_path)
     (tmp_path / FILE).write_bytes(b"half")
-    with pytest.raises(UserError, match=r"unreadable .* run s02_sids again"):
+    with pytest.raises(UserError, match=r"unreadable .* make it again"):
         load_projection(tmp_path)
 
 
