@@ -93,7 +93,7 @@ class Advisor:
             raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
         try:
             tensors = load_file(folder / FILE)
-            trees = lgb.Booster(model_file=folder / TREES) if meta["trees"] else None
+            trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
             network = network_of(tensors, meta["passes"]) if meta["passes"] else None
         except (FileNotFoundError, SafetensorError, KeyError, lgb.basic.LightGBMError) as error:
             raise UserError(f"{folder / FILE}: {error}; make stage 10_direct again") from None
@@ -106,6 +106,14 @@ class Advisor:
             network=network,
             history=meta["history"],
         )
+
+
+def _whole(path: Path) -> str:
+    """Trees as LightGBM wrote them; those that are cut short would crash it. Raises UserError."""
+    text = path.read_text(encoding="utf-8")
+    if "\npandas_categorical:" not in text or not text.endswith("\n"):  # the last line that it writes
+        raise UserError(f"{path}: cut short; make stage 10_direct again")
+    return text
 
 
 def fit_advisor(

@@ -130,6 +130,18 @@ def test_a_missing_part_is_named(spoilt, part):
         Bundle.load(spoilt)
 
 
+def test_a_file_cut_short_anywhere_is_one_line(spoilt):
+    for path in sorted(p for p in spoilt.rglob("*") if p.is_file() and p.name != "generation_config.json"):
+        data = path.read_bytes()
+        for size in (len(data) // 2, len(data) - 2):
+            path.write_bytes(data[:size])
+            with pytest.raises(UserError, match=str(path.parent)) as error:
+                Bundle.load(spoilt)
+            assert "\n" not in str(error.value)
+        path.write_bytes(data)
+    Bundle.load(spoilt)
+
+
 def rerank(documents, history, think):
     answer = CLIENT.post("/v1/rerank", json={"documents": documents, "user_history": history, "think": think})
     assert answer.status_code == 200
