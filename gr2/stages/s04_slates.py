@@ -38,6 +38,7 @@ from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import remember, user_rows, with_votes
 from gr2.retrieve.sasrec import Sasrec, SasrecConfig
 from gr2.types import Slate, Split, Timeline
+from gr2.workers import end_with_parent
 
 NAME = "04_slates"
 READS = ("01_corpus",)
@@ -124,7 +125,7 @@ def make_slates(
     jobs = (delayed(make_part)(corpus, config, seed, fold) for fold in (config.folds, *range(config.folds)))
     parts: dict[int, Part] = {}
     # Idle workers would hold their memory for five minutes, into the next stages.
-    with parallel_config("loky", idle_worker_timeout=30):
+    with parallel_config("loky", idle_worker_timeout=30, initializer=end_with_parent):
         done = Parallel(n_jobs=min(workers, config.folds + 1), return_as="generator_unordered")(jobs)
     for part in done:
         report(part)
