@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gr2.prompt.readable import readable
 from gr2.types import AnswerStatus, Ranking, Slate, Split
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_DOCUMENTS = 1000
 """A request with more is refused, as Cohere's API does."""
+MAX_HISTORY = 10_000
+"""Likewise; far more than is read of a history."""
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ class RerankRequest(BaseModel):
     """Accepted and ignored: what the person wants is read from user_history."""
     documents: list[str | Document] = Field(min_length=1, max_length=MAX_DOCUMENTS)
     """Item ids, or objects with an `id` or `item_id`, in incoming order."""
-    user_history: list[str] = []
+    user_history: list[str] = Field(default=[], max_length=MAX_HISTORY)
     """Item ids, oldest first."""
     think: bool = False
     """Whether the model reasons before it answers."""
@@ -57,6 +59,16 @@ class RerankRequest(BaseModel):
     """How many results to return; all where it is left out."""
     return_documents: bool = False
     """Whether each result repeats its document."""
+
+    @field_validator("documents", "user_history")
+    @classmethod
+    def _whole_letters(cls, given: list[Any]) -> list[Any]:
+        """JSON can hold half an emoji, which no answer can repeat: it cannot be written as UTF-8."""
+        for place, one in enumerate(given):
+            text = f"{one.item_id}{one.text or ''}" if isinstance(one, Document) else one
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(f"number {place} holds half a letter (an unpaired surrogate); send whole ones")
+        return given
 
     def item_ids(self) -> list[str]:
         return [d if isinstance(d, str) else d.item_id for d in self.documents]
@@ -156,9 +168,9 @@ def status_of(plan: Plan, ranking: Ranking | None, problem: str) -> Status:
     )
 
 
-def rerank(request: RerankRequest, bundle: "Bundle", one_at_a_time: Lock) -> dict[str, Any]:
-    """The body of the answer. A result's relevance_score is 1 / its rank: it orders, and is no probability."""
-    start = time.perf_counter()
+def rerank(request: RerankRequest, bundle: "Bundle", one_at_a_time: Lock, came: float) -> dict[str, Any]:
+    """The body of the answer to a request that came at `came`, by time.perf_counter. A result's relevance_score is
+    1 / its rank: it orders, and is no probability."""
     request_id = uuid.uuid4().hex
     todo = plan(request, request_id, bundle)
     ranking, problem = ask(bundle, todo.slate, request.think, one_at_a_time)
@@ -183,7 +195,7 @@ def rerank(request: RerankRequest, bundle: "Bundle", one_at_a_time: Lock) -> dic
             "ranked": len(todo.ranked) if ranking else 0,
             "history": len(todo.slate.history),
         },
-        "milliseconds": round(1000 * (time.perf_counter() - start), 2),
+        "milliseconds": round(1000 * (time.perf_counter() - came), 2),
     }
 
 

@@ -13,7 +13,7 @@ from gr2.serve.rerank import RerankRequest
 if TYPE_CHECKING:
     from gr2.serve.ranker import Bundle
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends of the buckets of latency."""
 
 

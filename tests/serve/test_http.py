@@ -1,5 +1,9 @@
+import json
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -148,11 +152,17 @@ def test_the_thought_names_titles():
         ({"documents": ["i0"], "top_n": 0}, "top_n: Input should be greater than or equal to 1"),
         ({"documents": ["i0"], "user_history": "i1"}, "user_history: Input should be a valid list"),
         ({"documents": [{"text": "no id"}]}, "documents.0"),
+        ({"documents": ["i0"], "user_history": ["i1"] * 10_001}, "user_history: List should have at most 10000"),
+        ({"documents": ["i0", "\ud83d"]}, "documents: number 1 holds half a letter"),
+        ({"documents": [{"id": "\udfff"}]}, "documents: number 0 holds half a letter"),
+        ({"documents": ["i0", {"id": "i1", "text": "a \ud800"}]}, "documents: number 1 holds half a letter"),
+        ({"documents": ["i0"], "user_history": ["\ud800"]}, "user_history: number 0 holds half a letter"),
         ([], "the body is no JSON object"),
     ],
 )
 def test_a_bad_body_is_told_in_one_line(body, words):
-    answer = post(body)
+    headers = {"content-type": "application/json"}
+    answer = TestClient(app(Reverser())).post("/v1/rerank", content=json.dumps(body), headers=headers)
     assert answer.status_code == 422
     message = answer.json()["error"]["message"]
     assert message.startswith(words)
@@ -163,6 +173,39 @@ def test_a_body_that_is_no_json():
     answer = TestClient(app(Reverser())).post("/v1/rerank", content="{", headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"].startswith("the body is not JSON")
+
+
+def test_a_whole_emoji_is_no_half_letter():
+    assert post({"documents": ["i0", "\U0001f600"]}).json()["status"]["unknown_documents"] == ["\U0001f600"]
+
+
+class Slow(Reverser):
+    """Thinks until it is let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.let_go = Event()
+
+    def rank(self, slates, *, think):
+        self.let_go.wait()
+        return super().rank(slates, think=think)
+
+
+def test_health_and_metrics_do_not_wait_and_waiting_is_measured():
+    """More requests than there are threads wait for one that thinks; all came before it was let go."""
+    bundle, many = Slow(), 60
+    with TestClient(app(bundle)) as client, ThreadPoolExecutor(many + 1) as pool:
+        asked = [pool.submit(client.post, "/v1/rerank", json={"documents": ["i0", "i1"]}) for _ in range(many)]
+        try:
+            time.sleep(2)
+            for path in ("/health", "/metrics", "/v1/models"):
+                assert pool.submit(client.get, path).result(timeout=10).status_code == 200
+            assert not any(one.done() for one in asked)
+            time.sleep(0.5)
+        finally:
+            bundle.let_go.set()
+        waited = [one.result().json()["milliseconds"] for one in asked]
+    assert min(waited) >= 500
 
 
 def test_health_models_and_unknown_paths():
