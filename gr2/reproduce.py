@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -128,13 +129,24 @@ def verdict_table(name: str, found: Sequence[tuple[Row | None, Row | None, str]]
 
 @contextmanager
 def put_back(paths: Sequence[Path]) -> Iterator[None]:
-    """Whatever happens inside, the files are as they were afterwards."""
+    """Whatever happens inside, a signal to stop too, the files are as they were afterwards."""
     before = {path: path.read_bytes() for path in paths if path.exists()}
+    stops = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]  # nohup ignores one
+    handlers = {number: signal.signal(number, _stop) for number in stops}
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *handlers})  # a second one waits until they are back
         for path, data in before.items():
             path.write_bytes(data)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, *handlers})
+
+
+def _stop(number: int, frame: object) -> None:
+    """As a signal ends a program, but on the way out through all that is to be put back."""
+    sys.exit(128 + number)
 
 
 def _of(rows: Sequence[Row], table: str) -> list[Row]:

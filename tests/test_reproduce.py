@@ -1,7 +1,10 @@
 """Tables made again by small programs that write docs/results.json as the real commands do."""
 
 import json
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,20 @@ def test_alone_it_lists_the_tables(docs, monkeypatch, capsys):
 def test_a_failing_command_is_one_line_and_changes_nothing(docs):
     with pytest.raises(UserError, match=r"`python make.py` failed \(exit code 1\)"):
         compare_again(docs, "nano")
+    assert stored(docs) == OLD
+    assert (docs / "results.md").read_text() == "old page"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_stopped_by_a_signal_it_puts_the_files_back(docs, number):
+    Path("make.py").write_text("open('started', 'w').close()\nimport time\ntime.sleep(600)\n")
+    program = "import sys; from gr2 import cli; sys.argv = ['gr2', 'reproduce', 'nano']; cli.main()"
+    asked = subprocess.Popen([sys.executable, "-c", program])
+    while not Path("started").exists() and asked.poll() is None:
+        time.sleep(0.1)
+    assert stored(docs) == OLD[4:]
+    asked.send_signal(number)
+    assert asked.wait(timeout=60) == 128 + number
     assert stored(docs) == OLD
     assert (docs / "results.md").read_text() == "old page"
 
