@@ -22,7 +22,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from rich.markup import escape
 
-from gr2.config import ABLATE, RunConfig, fill_config, fill_table, nearest, overlaid, parse_config
+from gr2.config import ABLATE, SEEDS, RunConfig, fill_config, fill_table, nearest, overlaid, parse_config
 from gr2.errors import UserError
 from gr2.evaluate.ablation import compare
 from gr2.evaluate.ablation_page import Row, page, printed, served, verdict
@@ -38,7 +38,7 @@ class AblateTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=SEEDS)], ...] = Field(default=(0, 1, 2), min_length=1)
     """Seeds of the runs; each has a full run of its own."""
 
     @field_validator("seeds")

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from gr2 import __version__
 from gr2.artifacts import Corpus, Scores, Slates
+from gr2.config import SEEDS
 from gr2.errors import UserError, in_one_line
 from gr2.evaluate.headline import headline
 from gr2.follow import follow_item
@@ -70,7 +71,8 @@ def run_command(
     until: Annotated[str, typer.Option(help="Last stage to run.")] = STAGES[-1],
     redo: Annotated[list[str] | None, typer.Option(help="Make this stage and all that reads it again.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Another seed than the config's; goes to runs/<name>-<seed>.")
+        int | None,
+        typer.Option(min=0, max=SEEDS - 1, help="Another seed than the config's; goes to runs/<name>-<seed>."),
     ] = None,
 ) -> None:
     """Run every stage, skipping what is complete and going on where a stopped run was."""

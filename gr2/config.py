@@ -5,11 +5,13 @@ reads it, and a run is made as if it were not there.
 """
 
 import json
+import math
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from gr2.errors import UserError
 from gr2.record import write_whole
 
 ABLATE = "ablate"
+SEEDS = 2**32
+"""So many seeds there are for the generators of NumPy."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 
@@ -29,7 +33,7 @@ class RunTable(BaseModel):
 
     name: str | None = Field(default=None, pattern=NAME)
     """The run is written to runs/<name>; the file's own name where it is left out."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
     """Of every stage."""
 
 
@@ -112,12 +116,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"), parse_float=partial(_finite, path))
     except FileNotFoundError:
         others = ", ".join(sorted(p.name for p in path.parent.glob("*.toml"))) or "no .toml file"
         raise UserError(f"{path}: not there; that folder has {others}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def _finite(path: Path, text: str) -> float:
+    """TOML knows `inf` and `nan`; no setting does."""
+    if not math.isfinite(value := float(text)):
+        raise UserError(f"{path}: {text}: no setting takes it; give a finite number")
+    return value
 
 
 def _tables(kinds: Iterable[str]) -> str:
@@ -131,8 +142,8 @@ def fill_table(where: str, table: str, kind: type[BaseModel], raw: Mapping[str, 
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        raise UserError(f"{where}: [{table}] {message}")
+    if isinstance(first["input"], dict) and first["type"] == "value_error":  # several values that do not go together
+        raise UserError(f"{where}: [{'.'.join(map(str, [table, *first['loc']]))}] {message}")
     *parents, key = map(str, first["loc"])
     place = f"{where}: [{'.'.join([table, *parents])}]"
     if first["type"] == "extra_forbidden":

@@ -12,10 +12,10 @@ Row by row one task is drawn. A row is a list of tokens and a mask that says whe
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
@@ -30,16 +30,23 @@ class Mix(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    preference: float = 0.45
+    preference: float = Field(default=0.45, ge=0)
     """Sequential preference (OneRec-Think: .657 of the mix, here with `slate`)."""
-    slate: float = 0.40
+    slate: float = Field(default=0.40, ge=0)
     """Preference that ends in a made-up slate (ours)."""
-    caption: float = 0.07
+    caption: float = Field(default=0.07, ge=0)
     """Dense captioning, both ways (OneRec-Think: .049)."""
-    persona: float = 0.05
+    persona: float = Field(default=0.05, ge=0)
     """Interleaved history (OneRec-Think: .243; less here, because text is long and the model small)."""
-    language: float = 0.03
+    language: float = Field(default=0.03, ge=0)
     """Plain sentences (OneRec-Think: .050)."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        total = sum(self.model_dump().values())
+        if not np.isclose(total, 1):
+            raise ValueError(f"the shares sum to {total:.3f}, not 1")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +115,6 @@ class AlignmentTasks:
         self.history, self.k = history, k
         self.tasks = [self.preference, self.slate, self.caption, self.persona, self.language]
         self.weights = np.array([mix.preference, mix.slate, mix.caption, mix.persona, mix.language])
-        if not np.isclose(self.weights.sum(), 1):
-            raise ValueError(f"the mix sums to {self.weights.sum():.3f}, not 1")
         self.spelled = ids.spelled.tolist()
         rows = [np.array([ids.row[i] for i in s]) for s in corpus.train_sequences()]
         self.sequences = [s for s in rows if len(s) > 1]

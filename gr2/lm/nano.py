@@ -1,9 +1,10 @@
 """The embedded default: a Qwen3-architecture model of about a million parameters, and its own BPE (ours)."""
 
 from collections.abc import Iterable
+from typing import Self
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
@@ -15,18 +16,24 @@ class NanoConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    width: int = 128
+    width: int = Field(default=128, ge=1)
     """Hidden size (ours)."""
-    layers: int = 4
+    layers: int = Field(default=4, ge=1)
     """Transformer layers (ours)."""
-    head_width: int = 32
-    """Size of an attention head; width / head_width heads (ours)."""
-    feed: int = 384
+    head_width: int = Field(default=32, ge=2, multiple_of=2)
+    """Size of an attention head, even; width / head_width heads (ours)."""
+    feed: int = Field(default=384, ge=1)
     """Inner size of the feed-forward (ours)."""
-    words: int = 1024
-    """Size of the BPE vocabulary before id tokens (ours)."""
-    context: int = 2048
+    words: int = Field(default=1024, ge=256)
+    """Size of the BPE vocabulary before id tokens; 256 are the bytes (ours)."""
+    context: int = Field(default=2048, ge=1)
     """Longest sequence in tokens (ours)."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.head_width:
+            raise ValueError(f"head_width = {self.head_width} must divide width = {self.width}")
+        return self
 
 
 def train_tokenizer(texts: Iterable[str], words: int) -> PreTrainedTokenizerFast:

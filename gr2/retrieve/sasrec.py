@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -41,24 +42,30 @@ class SasrecConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    dim: int = 64
+    dim: int = Field(default=64, ge=1)
     """Width D of the embeddings and of the transformer (ours)."""
-    layers: int = 2
+    layers: int = Field(default=2, ge=1)
     """Transformer blocks (Kang & McAuley 2018)."""
-    heads: int = 2
+    heads: int = Field(default=2, ge=1)
     """Attention heads; must divide `dim` (ours)."""
-    max_length: int = 50
+    max_length: int = Field(default=50, ge=1)
     """Longest context in events; longer sequences are cut into windows (ours)."""
-    dropout: float = 0.1
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     """On embeddings and on both branches of a block (ours)."""
-    epochs: int = 10
+    epochs: int = Field(default=10, ge=1)
     """Passes over all training events (ours)."""
-    batch_size: int = 12
+    batch_size: int = Field(default=12, ge=1)
     """Lines of `max_length` events a step; a line holds one window or several short ones (ours)."""
-    learning_rate: float = 5e-3
+    learning_rate: float = Field(default=5e-3, gt=0)
     """Peak of AdamW's rate: warm-up over the first tenth of the steps, then a cosine to zero (ours)."""
-    weight_decay: float = 0.01
+    weight_decay: float = Field(default=0.01, ge=0)
     """AdamW's (ours)."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"heads = {self.heads} must divide dim = {self.dim}")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ class Config(BaseModel):
     """Prompt template, a file of gr2/prompt/templates."""
     markers: bool = False
     """Begin and end tokens around an id (P1 has them; they cost two tokens an item)."""
-    history: int = 30
+    history: int = Field(default=30, ge=1)
     """Newest events shown in a prompt, and window of the alignment tasks (ours)."""
     k: int = Field(default=10, ge=2, le=MAX_LABELS)
     """Candidates of a made-up slate (P1: 10)."""

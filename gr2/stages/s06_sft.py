@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -43,9 +43,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    lambda_reasoning: float = 0.3
+    lambda_reasoning: float = Field(0.3, ge=0)
     """Weight of a reasoning token, below lambda_answer (P1)."""
-    lambda_answer: float = 1.0
+    lambda_answer: float = Field(1.0, gt=0)
     """Weight of an answer token (P1)."""
     direct_share: float = Field(0.5, gt=0, lt=1)
     """Share of each batch that is answered at once (ours)."""
@@ -54,8 +54,17 @@ class Config(BaseModel):
     (ours: rejection alone drops the hardest slates)."""
     fit: FitConfig
     """Training."""
-    valid_slates: int = 256
+    valid_slates: int = Field(256, ge=0)
     """Validation slates looked at while training (ours)."""
+
+    @model_validator(mode="after")
+    def _a_batch_has_both(self) -> "Config":
+        if not 0 < round(self.fit.batch_size * self.direct_share) < self.fit.batch_size:
+            raise ValueError(
+                f"direct_share = {self.direct_share} of fit.batch_size = {self.fit.batch_size} is all or nothing; "
+                "raise it"
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,18 +68,18 @@ class Config(BaseModel):
     """Weight of log teacher - log student beside an advantage (P2 Eq. 4; value ours)."""
     rollouts: int = Field(4, ge=2)
     """Answers a slate, G (ours)."""
-    alpha: float = 0.2
+    alpha: float = Field(0.2, ge=0)
     """Worth of a well-formed answer (P3: 0.2)."""
     cold_steps: int = Field(100, ge=0)
     """The first so many steps are forward KL on `batch_size` times `rollouts` kept traces each, or as "sft" where the
     teacher is behind a server (ours). None where the student is its own teacher."""
     traces: int | None = Field(None, ge=1)
     """Kept traces that are learned from, drawn at random; left out: all (ours)."""
-    thought_tokens: int = 48
+    thought_tokens: int = Field(48, ge=1)
     """Longest thought; what is longer is cut off and not valid."""
     fit: FitConfig = FitConfig(steps=200, batch_size=8, learning_rate=5e-4, warmup_steps=10)
     """Training, the cold start included; `batch_size` slates a step."""
-    valid_slates: int = 128
+    valid_slates: int = Field(128, ge=0)
     """Validation slates looked at while training (ours)."""
 
     @property

@@ -58,13 +58,13 @@ class Config(BaseModel):
     """Optimizer steps (P3: 600)."""
     reward: FormName = "conditional"
     """conditional (P1), auc or ndcg (P2 Eq. 7), gain (ours); docs/rewards.md says what each lets through."""
-    alpha: float = 0.2
+    alpha: float = Field(0.2, ge=0)
     """Worth of a well-formed answer (P3: 0.2); gain has none."""
     algorithm: Algorithm = "dapo"
     """dapo, grpo, dr_grpo, gspo or cispo: the loss, and the clips of its paper."""
-    epsilon_low: float | None = None
+    epsilon_low: float | None = Field(None, gt=0)
     """Another lower clip than the algorithm's (dapo: 0.2)."""
-    epsilon_high: float | None = None
+    epsilon_high: float | None = Field(None, gt=0)
     """Another upper clip than the algorithm's (dapo: 0.28, which is clip-higher)."""
     prompts: int = Field(8, ge=1)
     """Slates a step (ours)."""
@@ -72,13 +72,13 @@ class Config(BaseModel):
     """Answers a slate, G (P3: 8)."""
     updates: int = Field(1, ge=1)
     """Steps made with each batch of rollouts; with 1 no clip is ever reached (ours)."""
-    learning_rate: float = 1e-4
+    learning_rate: float = Field(1e-4, ge=0)
     """AdamW's, constant (P3: 5e-7 for an 8B model)."""
-    temperature: float = 1.0
+    temperature: float = Field(1.0, gt=0)
     """Of the rollouts."""
     max_rounds: int = Field(3, ge=1)
     """Rounds of dynamic sampling a step; 1 switches it off (DAPO; value ours)."""
-    thought_tokens: int = 48
+    thought_tokens: int = Field(48, ge=1)
     """Longest thought; longer rollouts are cut off."""
     mask_truncated: bool = True
     """Whether rollouts that were cut off are left out of the loss (DAPO)."""
@@ -89,7 +89,7 @@ class Config(BaseModel):
     click_clip: float | None = Field(None, ge=1)
     """Of logged slates: a slate's advantages weigh by 1 / the chance that the place of its click is looked at, at most
     so much, with mean 1 (P2, ours). Left out: slates weigh alike."""
-    valid_slates: int = 128
+    valid_slates: int = Field(128, ge=0)
     """Validation slates that decide which weights are kept (ours)."""
     valid_steps: int = Field(20, ge=1)
     """Steps between two looks at them (ours)."""

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import kl_div
 
@@ -74,9 +74,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    rollouts: int = 32
+    rollouts: int = Field(32, ge=2)
     """Rankings drawn a slate, G (ours: they cost no decoding)."""
-    beta: float = 10.0
+    beta: float = Field(10.0, ge=0)
     """Weight of the distance from the teacher beside the policy loss (P2 Eq. 4; value ours)."""
     advice: float = Field(1.0, ge=0)
     """Weight of the slates' advice in the policy while it learns; what is served has it as validation slates say.
@@ -90,8 +90,17 @@ class Config(BaseModel):
     Left out: clicks weigh alike (ours; the evaluation's clip is 10)."""
     fit: FitConfig
     """Training."""
-    valid_slates: int = 512
+    valid_slates: int = Field(512, ge=1)
     """Validation slates looked at while training (ours)."""
+
+    @model_validator(mode="after")
+    def _a_batch_has_both(self) -> "Config":
+        if not 0 < round(self.fit.batch_size * self.thinking_share) < self.fit.batch_size:
+            raise ValueError(
+                f"thinking_share = {self.thinking_share} of fit.batch_size = {self.fit.batch_size} is all or nothing; "
+                "raise it"
+            )
+        return self
 
 
 def direct(

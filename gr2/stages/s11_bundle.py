@@ -11,7 +11,7 @@ Source: ours.
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from gr2.advice.advisor import Advisor
 from gr2.artifacts import Corpus, SemanticIds, Slates
@@ -30,7 +30,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    popular: int = 100
+    popular: int = Field(100, ge=0)
     """How many of the most popular items are listed, for callers without candidates (ours)."""
 
 

@@ -63,7 +63,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    free_answers: int = 512
+    free_answers: int = Field(512, ge=1)
     """Test slates whose answers are also written without constraint, to count the valid ones (ours)."""
     shuffled: int = Field(256, ge=1)
     """Test slates that every GR2 ranker is also asked with the candidates in a random order (ours)."""

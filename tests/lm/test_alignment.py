@@ -188,8 +188,8 @@ def test_the_mix_decides_the_task(task):
 
 
 def test_a_mix_that_does_not_sum_to_one_raises():
-    with pytest.raises(ValueError, match=r"the mix sums to 1\.100, not 1"):
-        tasks(mix=Mix(preference=0.55))
+    with pytest.raises(ValueError, match=r"the shares sum to 1\.100, not 1"):
+        Mix(preference=0.55)
 
 
 @given(generators, st.integers(SHOWN, 40))
