@@ -153,7 +153,7 @@ def ablate(plan: Plan, runs: Path, only: Collection[str] = ()) -> dict[str, list
         if name not in plan.without:
             raise UserError(f"no component {name!r} in [{ABLATE}]; {nearest(name, plan.without)}")
     for seed, folder in zip(plan.seeds, plan.full_runs(runs), strict=True):
-        console.print(f"[bold]full run, seed {seed}[/]: {folder}", highlight=False)
+        console.print(f"[bold]full run, seed {seed}[/]: {escape(str(folder))}", highlight=False)
         run_stages(folder, plan.full.of_seed(seed), [stage_named(table) for table in plan.full.tables], [])
     jobs = plan.jobs(runs)
     for job in jobs:
@@ -177,7 +177,7 @@ def conclude(plan: Plan, runs: Path, finished: Mapping[str, Sequence[Path]], tab
         console.print(f"not made yet: {', '.join(waiting)}", soft_wrap=True)
     if other_code:
         console.print(f"[yellow]other code than the full run's made {len(other_code)} stages; see the page[/]")
-    console.print(f"report: {folder / 'ablation.html'}", soft_wrap=True)
+    console.print(escape(f"report: {folder / 'ablation.html'}"), soft_wrap=True)
     return rows
 
 
@@ -189,7 +189,7 @@ def make_all(jobs: Sequence[Job]) -> None:
             console.print(f"{said}): complete, skipped", highlight=False)
             continue
         left = sum(one.seconds_left() for one in jobs[number - 1 :])
-        console.print(f"{said}, about {duration(left)} left): {job.folder}", highlight=False)
+        console.print(f"{said}, about {duration(left)} left): {escape(str(job.folder))}", highlight=False)
         with locked(job.folder):
             for name in (folder_of(stage) for stage in job.stages if stage not in job.redone):
                 take(job.full / name, job.folder / name)

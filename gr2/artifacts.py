@@ -20,7 +20,7 @@ VECTORS = "vectors.safetensors"
 
 def _read_table(path: Path) -> pl.DataFrame:
     with reading(path):
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
 
 
 def _read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -92,7 +92,7 @@ def show_scores(run: Path) -> None:
     for protocol in scores.table:
         console.print(main_table(scores, protocol), "")
     console.print(f"[bold]{escape(headline(scores))}[/]", highlight=False)
-    console.print(f"report: {run / EVALUATION / REPORT}", soft_wrap=True)
+    console.print(escape(f"report: {run / EVALUATION / REPORT}"), soft_wrap=True)
 
 
 def stage_command(stage: str) -> Callable[[Path], None]:
@@ -175,7 +175,9 @@ def rank(
     bundle = Bundle.load(run / folder_of("s11_bundle"))
     ranking = bundle.rank([slate], think=think)[0]
     history = slate.history[-SHOWN:]
-    console.print(f"[bold]user {escape(user)}[/], slate {slate.slate_id}; newest of {len(slate.history)} events:")
+    console.print(
+        f"[bold]user {escape(user)}[/], slate {escape(slate.slate_id)}; newest of {len(slate.history)} events:"
+    )
     console.print(f"{titles(history, items)}\n")
     console.print(before_after(slate, ranking, items))
     if ranking.status is not AnswerStatus.VALID:
@@ -207,7 +209,7 @@ def refresh(
     console.print(f"counted {counted.events:,} events of {counted.users:,} people", highlight=False)
     if counted.left_out:
         console.print(f"left out {counted.left_out:,} events of items that the bundle does not know", highlight=False)
-    console.print(f"serve it: gr2 serve {out}", soft_wrap=True, highlight=False)
+    console.print(escape(f"serve it: gr2 serve {out}"), soft_wrap=True, highlight=False)
 
 
 @app.command()

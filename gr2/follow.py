@@ -72,7 +72,7 @@ def follow_item(run: Path, title: str) -> None:
     """
     corpus = Corpus.load(run / "01_corpus")
     story = Story(run, corpus, find_item(corpus, title))
-    console.print(f"[bold]{escape(story.item.title)}[/] through {run}")
+    console.print(f"[bold]{escape(story.item.title)}[/] through {escape(str(run))}")
     for stage in STAGES:
         folder = folder_of(stage)
         console.print(f"\n[bold]{folder}[/]  [dim]{escape(about(stage))}[/]")
@@ -80,7 +80,7 @@ def follow_item(run: Path, title: str) -> None:
             console.print("  [yellow]missing in this run[/]")
             continue
         for line in TELL.get(folder, training)(story, folder):
-            console.print(Padding(Text.from_markup(line), (0, 0, 0, 2)))
+            console.print(Padding(Text.from_markup(line, emoji=False), (0, 0, 0, 2)))
 
 
 def find_item(corpus: Corpus, title: str) -> Item:
@@ -146,7 +146,7 @@ def slates(story: Story, folder: str) -> Iterator[str]:
         yield "in no test slate"
         return
     shown = slate.history[-SHOWN:]
-    yield f"test slate {slate.slate_id}; newest {len(shown)} of {len(slate.history)} events, oldest first:"
+    yield f"test slate {escape(slate.slate_id)}; newest {len(shown)} of {len(slate.history)} events, oldest first:"
     yield f"  {titles(shown, story.items)}"
     for place, (item_id, score, gain) in enumerate(zip(slate.candidates, slate.scores, slate.gains, strict=True), 1):
         title = escape(story.items[item_id].title)
@@ -163,7 +163,7 @@ def traces(story: Story, folder: str) -> Iterator[str]:
 
 def _trace(story: Story, slate: Slate, trace: Trace) -> Iterator[str]:
     verdict = "kept" if trace.kept else "refused"
-    yield f"slate {slate.slate_id}, try {trace.attempt}, {verdict}: {escape(trace.reason)}"
+    yield f"slate {escape(slate.slate_id)}, try {trace.attempt}, {verdict}: {escape(trace.reason)}"
     yield f"evidence: {escape(trace.evidence)}"
     yield f"thought: [italic]{story.thought(trace.thought, slate)}[/]"
     yield f"ranking: {titles([slate.candidates[c] for c in trace.order], story.items)}"
@@ -191,11 +191,11 @@ def evaluated(story: Story, folder: str) -> Iterator[str]:
     if slate is None:
         return
     where = slate.candidates.index(story.item.item_id)
-    yield f"test slate {slate.slate_id}: came in at {where + 1} of {len(slate.candidates)}"
+    yield f"test slate {escape(slate.slate_id)}: came in at {where + 1} of {len(slate.candidates)}"
     for file in sorted((story.run / folder).glob("*/rankings.parquet")):
         ranking = next((r for r in Rankings.load(file.parent).rankings if r.slate_id == slate.slate_id), None)
         if ranking:
-            yield f"  {label(file.parent.name):<22} -> {ranking.order.index(where) + 1}"
+            yield f"  {escape(label(file.parent.name)):<22} -> {ranking.order.index(where) + 1}"
             if ranking.thought:
                 yield f"    [italic]{story.thought(ranking.thought, slate)}[/]"
 
@@ -221,7 +221,7 @@ def rl(story: Story, folder: str) -> Iterator[str]:
     yield f"{len(rollouts)} rollouts on slates with this target"
     if rollouts:
         best = max(rollouts, key=lambda r: r.reward)
-        yield f"best: step {best.step}, slate {best.slate_id}, {best.status.value}, reward {best.reward:+.3f}:"
+        yield f"best: step {best.step}, slate {escape(best.slate_id)}, {best.status.value}, reward {best.reward:+.3f}:"
         yield f"  [italic]{story.thought(best.text, shown_as(own[best.slate_id], best.places))}[/]"
 
 

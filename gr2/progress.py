@@ -14,7 +14,7 @@ console = Console(file=sys.stderr)
 def bar() -> Progress:
     """A bar on stderr, for loops that advance by themselves."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # it may hold a file's name
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

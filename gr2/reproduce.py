@@ -112,7 +112,7 @@ def verdict_table(name: str, found: Sequence[tuple[Row | None, Row | None, str]]
     """How many numbers got each verdict, then every one that is not equal."""
     counts = Counter(verdict for _, _, verdict in found)
     shown = Table(
-        title=f"{name}: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()),
+        title=escape(f"{name}: ") + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()),
         title_justify="left",
         header_style="bold",
     )
@@ -123,7 +123,7 @@ def verdict_table(name: str, found: Sequence[tuple[Row | None, Row | None, str]]
             row = old or new or {}
             was = (f"{old['ours']:.4g}", f"{old['low']:.4g} to {old['high']:.4g}") if old else ("", "")
             now = f"{new['ours']:.4g}" if new else ""
-            shown.add_row(escape(row["row"]), row["metric"], *was, now, verdict)
+            shown.add_row(escape(row["row"]), escape(row["metric"]), *was, now, verdict)
     return shown
 
 

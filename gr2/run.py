@@ -42,7 +42,7 @@ STAGES = (
 )
 CONFIG = "config.toml"
 LOCK = ".lock"
-console = Console()
+console = Console(emoji=False)  # a title may hold :cat:
 
 
 def folder_of(stage: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -187,6 +188,28 @@ def test_follow_shows_slate_trace_and_ranks(call, run):
         "test slate u1:2: came in at 2 of 2",
         "gr2 direct -> 1",
         "like “Star Wars”",
+    ):
+        assert words in said
+
+
+def test_what_rich_would_read_as_markup_is_shown_as_it_is(call, run):
+    """Ids, titles and a folder that look like a closing tag and an emoji."""
+    odd = "[/u1]:cat:"
+    items = tuple(replace(item, title=f"{item.title} {odd}") for item in ITEMS)
+    Corpus(items=items, timelines=CORPUS.timelines).save(run / "01_corpus")
+    Slates(slates=tuple(replace(s, slate_id=odd + s.slate_id) for s in SLATES.slates)).save(run / "04_slates")
+    Traces(traces=(replace(TRACE, slate_id=odd + TRACE.slate_id, reason=odd),)).save(run / "05_traces")
+    rankings = (Ranking(slate_id=f"{odd}u1:2", order=(1, 0), thought=odd),)
+    Rankings(ranker="gr2_direct", rankings=rankings).save(run / "12_evaluate" / "gr2_direct")
+    moved = run.rename(run.with_name("[bold]:cat:"))
+    code, out, err = call("follow", "m0", "--run", moved)
+    assert (code, err) == (0, "")
+    said = " ".join(out.split())
+    for words in (
+        f"Toy Story {odd} through {moved}",
+        f"test slate {odd}u1:2; newest",
+        f"slate {odd}u1:1, try 2, kept: {odd}",
+        f"test slate {odd}u1:2: came in at 2 of 2",
     ):
         assert words in said
 

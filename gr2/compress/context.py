@@ -114,7 +114,7 @@ class Compressor:
             catalogue = Catalogue(vectors=weights.pop("vectors"), popularity=weights.pop("popularity"))
             scorer.load_state_dict(weights)
         with reading(folder / CONTEXTS):
-            contexts = pl.read_parquet(folder / CONTEXTS)
+            contexts = pl.read_parquet(folder / CONTEXTS, glob=False)
         return cls(
             scorer=scorer.eval(),
             catalogue=catalogue,

@@ -126,7 +126,10 @@ def _open(path: Path, columns: Columns) -> Source:
         raise UserError(f"{path}: not a log that can be read; its name must end in .parquet, .csv or .csv.gz")
     if not path.is_file():
         raise UserError(f"{path}: no such file; mend [slates.log] path")
-    raw = pl.scan_parquet(path) if path.suffix == ".parquet" else pl.scan_csv(path, infer_schema=False)
+    if path.suffix == ".parquet":
+        raw = pl.scan_parquet(path, glob=False)
+    else:
+        raw = pl.scan_csv(path, infer_schema=False, glob=False)
     schema = raw.collect_schema()
     for field, name in columns.model_dump().items():
         if name not in schema and not (field in UNLOGGED and name == ""):

@@ -60,7 +60,7 @@ def _open(path: Path) -> TextIO:
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    for number, row in enumerate(pl.read_parquet(path).iter_rows(named=True), start=1):
+    for number, row in enumerate(pl.read_parquet(path, glob=False).iter_rows(named=True), start=1):
         yield f"{path}, row {number}", row
 
 

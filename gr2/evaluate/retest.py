@@ -30,7 +30,7 @@ EVALUATION, SHUFFLED = "12_evaluate", "shuffled"
 def read_answers(path: Path, slates: Sequence[Slate]) -> list[Ranking]:
     """A ranking of every slate. Raises UserError when the file is not there, or has other columns or slates."""
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
     except (FileNotFoundError, pl.exceptions.ComputeError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({error}); write slate_id and items, or scores") from None
     kind = "items" if "items" in table.columns else "scores"

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from rich.markup import escape
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, PreTrainedTokenizerFast
 
@@ -53,7 +54,7 @@ def pretrained_folder(name: str, cache: Path = CACHE) -> Path:
     folder = cache / SMOLLM2
     if not folder.exists():
         gguf = find_gguf()
-        with console.status(f"converting {PACKAGE} into {folder}, once"):
+        with console.status(escape(f"converting {PACKAGE} into {folder}, once")):
             convert(gguf, folder)
     return folder
 

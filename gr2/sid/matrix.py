@@ -45,7 +45,7 @@ def _npy(path: Path, n: int) -> np.ndarray:
 
 def _parquet(path: Path, item_ids: Sequence[str]) -> np.ndarray:
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: unreadable ({' '.join(str(error).split())[:200]}); write the file again") from None
     if missing := {"item_id", "vector"} - set(table.columns):

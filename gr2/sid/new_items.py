@@ -72,7 +72,7 @@ class Catalogue:
         """A folder of s02_sids, or one that `save` wrote. Raises UserError when a file is spoilt."""
         path = folder / RETIRED
         try:
-            rows = list(pl.read_parquet(path).iter_rows(named=True)) if path.exists() else []
+            rows = list(pl.read_parquet(path, glob=False).iter_rows(named=True)) if path.exists() else []
         except pl.exceptions.PolarsError:
             raise UserError(
                 f"{path}: unreadable; take the folder from a copy: without it ids may be given twice"
