@@ -185,6 +185,23 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
     os.replace(aside, folder)
 
 
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder aside to write into, which becomes `out` when the block ends without an error: whole or not at all.
+    Raises UserError when `out` is there already."""
+    if out.exists():
+        raise UserError(f"{out}: is there already; name another folder")
+    aside = out.with_name(out.name + ".partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        readable(aside)
+        os.replace(aside, out)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def readable(folder: Path) -> None:
     """Give every file the rights that a new file has here: some libraries make theirs for one user alone."""
     mask = os.umask(0)

@@ -14,6 +14,7 @@ from gr2.record import (
     digest_json,
     is_complete,
     key_of,
+    new_folder,
     read_json,
     read_metrics,
     reading,
@@ -153,6 +154,19 @@ def test_reading_changes_no_other_error(tmp_path):
         raise UserError("mine")
     with pytest.raises(MemoryError), reading(tmp_path / "x"):
         raise MemoryError
+
+
+def test_a_new_folder_is_whole_or_not_there(tmp_path):
+    with suppress(KeyError), new_folder(tmp_path / "new") as aside:
+        (aside / "half").touch()
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(tmp_path / "new") as aside:
+        (aside / "whole").touch()
+        assert not (tmp_path / "new").exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "whole"]
+    with pytest.raises(UserError, match="is there already; name another folder"), new_folder(tmp_path / "new"):
+        pass
 
 
 def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):

@@ -5,8 +5,6 @@ events, which were held out to test the model. They are no weights, so a new log
 learns. Items that the bundle does not know are left out; they need a new run.
 """
 
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +13,7 @@ from gr2.advice.counts import CrossCounts, count
 from gr2.corpus.generic import read_log
 from gr2.corpus.splits import Log
 from gr2.errors import UserError
-from gr2.record import RECORD, digest_folder, readable, write_json
+from gr2.record import RECORD, digest_folder, new_folder, write_json
 from gr2.retrieve.neighbours import remember
 from gr2.retrieve.popularity import most_popular
 from gr2.serve.ranker import Bundle
@@ -35,17 +33,11 @@ class Counted:
 def refresh(folder: Path, events: Path, out: Path) -> Counted:
     """Read bundle and log, and write the new bundle, whole or not at all. Raises UserError when `out` is there already,
     and where the log cannot be read or is of another shop."""
-    if out.exists():
-        raise UserError(f"{out}: is there already; name another folder")
-    bundle, counted = refreshed(Bundle.load(folder), read_log(events, None))
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    bundle.save(aside)
-    source = {"from": str(folder), "events": str(events), **asdict(counted)}
-    write_json(aside / RECORD, {"digest": digest_folder(aside), "refreshed": source})
-    readable(aside)
-    os.replace(aside, out)
+    with new_folder(out) as aside:
+        bundle, counted = refreshed(Bundle.load(folder), read_log(events, None))
+        bundle.save(aside)
+        source = {"from": str(folder), "events": str(events), **asdict(counted)}
+        write_json(aside / RECORD, {"digest": digest_folder(aside), "refreshed": source})
     return counted
 
 

@@ -4,8 +4,6 @@
 are tables of `item_id` and `vector`, in the space of the codebooks.
 """
 
-import os
-import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +16,7 @@ import typer
 
 from gr2.artifacts import SemanticIds
 from gr2.errors import UserError, in_one_line
-from gr2.record import write_json
+from gr2.record import new_folder, write_json
 from gr2.sid.assign import check_finite, nearest_codes, reconstruct, unique_codes
 from gr2.sid.stream import read_vectors
 
@@ -181,22 +179,15 @@ def main(
     `old` holds vectors the codebooks were made for, to tell staleness by; `retired` is a text file of item ids, one a
     line, that leave the catalogue before.
     """
-    with in_one_line():
-        if out.exists():
-            raise UserError(f"{out}: is there already; name another folder")
+    with in_one_line(), new_folder(out) as aside:
         now = int(time.time())
         catalogue = Catalogue.load(ids)
         if retired:
             catalogue = retire(catalogue, retired.read_text(encoding="utf-8").split(), now=now)
         names, vectors = _read(new)
         report = staleness(_read(old)[1], vectors, catalogue.ids.codebooks)
-        catalogue = assign(catalogue, names, vectors, now=now)
-    aside = out.with_name(out.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    catalogue.save(aside)
-    write_json(aside / "staleness.json", asdict(report))
-    os.replace(aside, out)
+        assign(catalogue, names, vectors, now=now).save(aside)
+        write_json(aside / "staleness.json", asdict(report))
     verdict = "STALE: make new codebooks" if report.stale else "codebooks still fit"
     typer.echo(f"{len(names)} new ids; error of new items {report.ratio:.2f} x that of old ones; {verdict}")
 
