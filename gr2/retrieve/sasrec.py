@@ -211,10 +211,16 @@ def save(model: Sasrec, folder: Path) -> None:
     write_json(folder / "config.json", {"n_items": model.n_items, **model.config.model_dump()})
 
 
+def load_config(folder: Path) -> SasrecConfig:
+    """Of a model that `save` wrote. Raises UserError when it is absent or spoilt."""
+    return SasrecConfig(
+        **{name: value for name, value in read_json(folder / "config.json").items() if name != "n_items"}
+    )
+
+
 def load(folder: Path) -> Sasrec:
     """What `save` wrote. Raises UserError when it is absent or spoilt."""
-    raw = read_json(folder / "config.json")
-    model = Sasrec(raw.pop("n_items"), SasrecConfig(**raw))
+    model = Sasrec(read_json(folder / "config.json")["n_items"], load_config(folder))
     with reading(folder / "model.safetensors"):
         model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()

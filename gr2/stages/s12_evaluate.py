@@ -91,7 +91,7 @@ def legacy_rankers(
 
 def sasrec_config(folder: Path) -> SasrecConfig:
     """The pre-ranker's own; the default where slates were logged."""
-    return sasrec.load(folder).config if folder.exists() else SasrecConfig()
+    return sasrec.load_config(folder) if folder.exists() else SasrecConfig()
 
 
 def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:

@@ -55,6 +55,7 @@ def test_save_and_load(model: sasrec.Sasrec, tmp_path) -> None:
     sasrec.save(model, tmp_path / "sasrec")
     loaded = sasrec.load(tmp_path / "sasrec")
     np.testing.assert_array_equal(sasrec.scores(loaded, [[1, 2]]), sasrec.scores(model, [[1, 2]]))
+    assert sasrec.load_config(tmp_path / "sasrec") == loaded.config == SMALL
     with pytest.raises(UserError, match="not there"):
         sasrec.load(tmp_path / "elsewhere")
 
