@@ -144,8 +144,9 @@ def walks(users: int = 40, seed: int = 0) -> dict[str, list[str]]:
 
 
 def write(folder: Path) -> None:
-    """items.jsonl and events.jsonl, as the generic reader wants them; the events are the walks."""
+    """items.jsonl and events.jsonl, as the generic reader wants them; the events are the walks, of
+    users whose ids rich would read as markup."""
     rows = [{"item_id": i.item_id, "title": i.title, "categories": i.categories, "year": i.year} for i in items()]
-    events = [{"user_id": user, "items": walk} for user, walk in walks().items()]
+    events = [{"user_id": f"[/{user}]", "items": walk} for user, walk in walks().items()]
     for name, lines in (("items", rows), ("events", events)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

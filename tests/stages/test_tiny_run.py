@@ -313,7 +313,9 @@ def test_rank_asks_the_bundle(tiny, home, capsys):
     user = Slates.load(tiny.folder / "04_slates").split(Split.TEST)[0].user_id
     for words in ([], ["--think"]):
         assert typed("rank", "--user", user, "--run", "runs/tiny", *words) == 0
-        assert "not valid" not in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert f"user {user}, slate {user}:" in out
+        assert "not valid" not in out
 
 
 def test_an_ablation_makes_what_its_component_touches_and_is_reproduced(tiny, home, capfd):
