@@ -100,9 +100,10 @@ def _id(row: Row, column: str, where: str) -> str:
 
 
 def _as_id(value: Any, column: str, where: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not text.strip() or _whole_letters(text) != text:
         raise UserError(f"{where}: {column} holds {value!r}, which is no id; give text or a whole number")
-    return str(value)
+    return text
 
 
 def _known(item_id: str, known: set[str] | None, where: str) -> str:

@@ -95,6 +95,7 @@ BAD_ITEMS = [
         "line 2: item_id '1' stands there twice",
     ),
     ("i.jsonl", [{"item_id": None, "title": "a"}], "line 1: item_id holds None, which is no id"),
+    ("i.jsonl", [{"item_id": "half \ud83d", "title": "a"}], r"item_id holds 'half \\ud83d', which is no id"),
     ("i.jsonl", [{"item_id": True, "title": "a"}], "line 1: item_id holds True, which is no id"),
     ("i.csv", "item_id,title\n,a\n", "line 2: item_id holds None, which is no id"),
     ("i.jsonl", [{"item_id": 1, "title": "a", "year": "soon"}], "line 1: year holds 'soon'; give a whole number"),
