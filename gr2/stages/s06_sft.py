@@ -62,7 +62,7 @@ class Config(BaseModel):
         if not 0 < round(self.fit.batch_size * self.direct_share) < self.fit.batch_size:
             raise ValueError(
                 f"direct_share = {self.direct_share} of fit.batch_size = {self.fit.batch_size} is all or nothing; "
-                "raise it"
+                "raise fit.batch_size"
             )
         return self
 

@@ -98,7 +98,7 @@ class Config(BaseModel):
         if not 0 < round(self.fit.batch_size * self.thinking_share) < self.fit.batch_size:
             raise ValueError(
                 f"thinking_share = {self.thinking_share} of fit.batch_size = {self.fit.batch_size} is all or nothing; "
-                "raise it"
+                "raise fit.batch_size"
             )
         return self
 
