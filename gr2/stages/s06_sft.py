@@ -15,7 +15,7 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -56,15 +56,6 @@ class Config(BaseModel):
     """Training."""
     valid_slates: int = Field(256, ge=0)
     """Validation slates looked at while training (ours)."""
-
-    @model_validator(mode="after")
-    def _a_batch_has_both(self) -> "Config":
-        if not 0 < round(self.fit.batch_size * self.direct_share) < self.fit.batch_size:
-            raise ValueError(
-                f"direct_share = {self.direct_share} of fit.batch_size = {self.fit.batch_size} is all or nothing; "
-                "raise fit.batch_size"
-            )
-        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +133,8 @@ def belief_loss(scores_BK: Tensor, beliefs_BK: Tensor) -> Tensor:
 
 
 def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, seed: int, work: StageFolder) -> None:
-    """Train the checkpoint's model in place. Raises UserError when no trace was kept."""
+    """Train the checkpoint's model in place. Raises UserError when no trace was kept, or a batch
+    would hold slates of one kind only."""
     kept = traces.kept()
     if not kept:
         raise UserError("05_traces: no trace was kept; raise [traces] attempts")
@@ -150,6 +142,9 @@ def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, 
     train = slates.split(Split.TRAIN)
     opinions = {t.slate_id: torch.tensor(t.opinion) for t in traces.traces if t.opinion}
     n_direct = round(config.fit.batch_size * config.direct_share)
+    if not 0 < n_direct < config.fit.batch_size:
+        of = f"direct_share = {config.direct_share} of fit.batch_size = {config.fit.batch_size}"
+        raise UserError(f"[sft] {of} is all or nothing; raise fit.batch_size")
     forgetting = keeper(checkpoint)
 
     def loss_of(step: int) -> Tensor:
