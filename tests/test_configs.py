@@ -35,11 +35,6 @@ def test_a_config_loads(path):
         ("midtrain.nano", "words = 100", "greater than or equal to 256"),
         ("midtrain", "history = 0", "greater than or equal to 1"),
         ("sft", "lambda_answer = 0", "greater than 0"),
-        (
-            "sft",
-            "fit = { steps = 1, batch_size = 1, learning_rate = 1e-3 }",
-            "direct_share = 0.35 of fit.batch_size = 1",
-        ),
         ("opd", "thought_tokens = 0", "greater than or equal to 1"),
         ("rl", "temperature = 0", "greater than 0"),
         ("rl", "valid_slates = -1", "greater than or equal to 0"),

@@ -23,7 +23,7 @@ def write_log(path) -> None:
         for day in range(2, DAYS + 2):
             for place, item in enumerate(rng.permutation([i.item_id for i in shop.items()])[:PLACES]):
                 click = item[1] == walk[0][1] and rng.random() < THETA[place]
-                rows.append((f"s{u}-{day}", user, str(item), place, int(click), day * DAY))
+                rows.append((f"s{u}-{day}", f"[/{user}]", str(item), place, int(click), day * DAY))
     names = ["slate_id", "user_id", "item_id", "position", "click", "time"]
     pl.DataFrame(rows, schema=names, orient="row").write_csv(path)
 
