@@ -15,6 +15,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
+from gr2.lm.attend import can_attend
 from gr2.rl.sample import sample
 from gr2.rl.shared_prefix import completion_log_probs
 
@@ -67,8 +68,8 @@ class DapoTrainer(GRPOTrainer):
         num_generations: int,
         has_tool_images: bool = False,
     ) -> Any:
-        """Every prompt read once a group; TRL's own way where the model is spread over devices."""
-        if self.model_wrapped is not self.model:
+        """Every prompt read once a group."""
+        if not self._shares():
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations)
         tokenizer: Any = self.processing_class
         longest: Any = self.max_completion_length
@@ -87,7 +88,7 @@ class DapoTrainer(GRPOTrainer):
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *more: Any, **keys: Any
     ) -> Any:
         """TRL's log-probabilities and entropies, with every distinct prompt read once."""
-        if self.model_wrapped is not self.model:
+        if not self._shares():
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, *more, **keys
             )
@@ -105,6 +106,10 @@ class DapoTrainer(GRPOTrainer):
                 temperature=self.temperature,
             )
         return logps_BC, entropies_BC, None
+
+    def _shares(self) -> bool:
+        """TRL's own way is taken where the model is spread over devices, or its attention is not the plain one."""
+        return self.model_wrapped is self.model and can_attend(self.model)
 
     def _fresh_inputs(self, rows: int, rounds: int) -> list[dict[str, Any]]:
         """Prompts outside the data loader's order; a function of seed, step, round and rank, so that runs repeat."""

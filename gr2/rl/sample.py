@@ -1,6 +1,9 @@
-"""Rollouts whose prompt is read once for a whole group, and whose finished rows cost nothing more (ours).
+"""Rollouts whose prompt is read once for a whole group, and whose finished rows soon cost nothing more (ours).
 
-Shapes: U prompts, B = U G rollouts of which A are still being written, V tokens of the vocabulary.
+A group's answers ask the keys of their prompt in one product; nothing of the prompt is copied for them.
+
+Shapes: U prompts of P tokens with G answers each still held, A = U G rows, of which some may have ended; H key heads
+with R query heads each, T tokens written, W the width of a head; V tokens of the vocabulary.
 """
 
 from collections.abc import Sequence
@@ -8,37 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, DynamicLayer
+from torch.nn.functional import scaled_dot_product_attention
 
+from gr2.lm.attend import forward
 from gr2.lm.batches import pad_left
 
-
-class Roomy(DynamicLayer):
-    """Keys and values of one layer with room ahead: a new token is put behind the old ones, which stay in place."""
-
-    ROOM = 32
-    """Tokens."""
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if self.keys is None or self.values is None:
-            self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = self.room = key_states, value_states
-            return self.room
-        before, after = self.keys.shape[2], self.keys.shape[2] + key_states.shape[2]
-        if self.room[0].shape[2] < after or self.room[0].shape[0] != key_states.shape[0]:
-            self.room = (self.roomy(self.keys, after), self.roomy(self.values, after))
-        for held, new in zip(self.room, (key_states, value_states), strict=True):
-            held[:, :, before:after] = new
-        keys, values = (held[:, :, :after] for held in self.room)
-        self.keys, self.values = keys, values
-        return keys, values
-
-    def roomy(self, held: Tensor, length: int) -> Tensor:
-        """A copy of (A, heads, T, width) with room for `length` tokens and some more."""
-        a, heads, t, width = held.shape
-        larger = held.new_empty(a, heads, length + self.ROOM, width)
-        larger[:, :, :t] = held
-        return larger
+WORTH_DROPPING = 0.75
+"""Share of the rows that must be left at most for them to be moved together."""
 
 
 @torch.no_grad()
@@ -55,29 +34,93 @@ def sample(
     """`group` completions of each prompt, next to each other, of at most `longest` tokens, up to and with a stop."""
     device = model.device
     ids_UP, seen_UP = (t.to(device) for t in pad_left(prompts, pad))
-    cache = Cache(layer_class_to_replicate=Roomy)
-    logits_UV = model(input_ids=ids_UP, attention_mask=seen_UP, past_key_values=cache, logits_to_keep=1).logits[:, -1]
-    cache.batch_repeat_interleave(group)
+    held = Held(seen_UP.bool(), group, longest)
+    positions_UP = (seen_UP.cumsum(1) - 1).clamp_min(0)
+    logits_UV = forward(model, ids_UP, positions_UP, held.attend_prompts, logits_to_keep=1).logits[:, -1]
     rows_A = torch.arange(len(prompts) * group, device=device)
-    seen_AT = seen_UP.repeat_interleave(group, dim=0)
+    position_A = seen_UP.sum(1).repeat_interleave(group)
+    going_A = torch.ones_like(rows_A, dtype=torch.bool)
     written_BC = torch.full((len(rows_A), longest), pad, device=device)
     lengths_B = torch.full((len(rows_A),), longest, device=device)
     token_A = draw(logits_UV.repeat_interleave(group, dim=0), temperature)
     stops_S = torch.tensor(list(stops), device=device)
     for at in range(longest):
-        written_BC[rows_A, at] = token_A
-        ended_A = torch.isin(token_A, stops_S)
+        written_BC[rows_A[going_A], at] = token_A[going_A]
+        ended_A = going_A & torch.isin(token_A, stops_S)
         lengths_B[rows_A[ended_A]] = at + 1
-        going_A = ~ended_A
+        going_A &= ~ended_A
         if at + 1 == longest or not going_A.any():
             break
-        if ended_A.any():
-            rows_A, token_A, seen_AT = rows_A[going_A], token_A[going_A], seen_AT[going_A]
-            cache.batch_select_indices(going_A)
-        seen_AT = torch.cat([seen_AT, seen_AT.new_ones(len(rows_A), 1)], dim=1)
-        logits_AV = model(input_ids=token_A[:, None], attention_mask=seen_AT, past_key_values=cache).logits[:, -1]
+        if ended_A.any() and (kept_A := held.drop(going_A)) is not None:
+            rows_A, position_A, token_A, going_A = (t[kept_A] for t in (rows_A, position_A, token_A, going_A))
+        logits_AV = forward(model, token_A[:, None], position_A[:, None], held.attend_token).logits[:, -1]
+        held.written += 1
+        position_A = position_A + 1
         token_A = draw(logits_AV, temperature)
     return [row[:n] for row, n in zip(written_BC.tolist(), lengths_B.tolist(), strict=True)]
+
+
+class Held:
+    """Keys and values, layer by layer: of each prompt once, and of what each of its answers wrote."""
+
+    def __init__(self, seen_UP: Tensor, group: int, longest: int) -> None:
+        self.group, self.longest, self.written = group, longest, 0
+        self_PP = torch.eye(seen_UP.shape[1], dtype=torch.bool, device=seen_UP.device)
+        past_PP = torch.ones_like(self_PP).tril()
+        self.seen_UPP = seen_UP[:, None] & past_PP | self_PP  # padding sees itself, or its softmax is NaN
+        self.unseen_UP = ~seen_UP
+        self.prompts: list[tuple[Tensor, Tensor]] = []
+        """(U, H, P, W) twice a layer."""
+        self.own: list[tuple[Tensor, Tensor]] = []
+        """(U, H, G, longest, W) twice a layer, of which T = `written` tokens are there."""
+
+    def attend_prompts(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """The pass over (U, P) tokens."""
+        self.prompts.append((key.contiguous(), value.contiguous()))  # or every product would copy them
+        u, heads, _, width = key.shape
+        room = (u, heads, self.group, self.longest, width)
+        self.own.append((key.new_empty(room), value.new_empty(room)))
+        gqa = query.shape[1] != heads
+        seen = self.seen_UPP[:, None]
+        return scaled_dot_product_attention(query, key, value, seen, scale=scale, enable_gqa=gqa).transpose(1, 2)
+
+    def attend_token(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """The pass over (A, 1) tokens."""
+        (read_keys, read_values), own = self.prompts[layer], self.own[layer]
+        u, h, p, w = read_keys.shape
+        for kept, new in zip(own, (key, value), strict=True):
+            kept[..., self.written, :] = new.view(u, self.group, h, w).transpose(1, 2)
+        keys, values = (kept[..., : self.written + 1, :] for kept in own)
+        query_UHGRW = (query * scale).view(u, self.group, h, -1, w).transpose(1, 2)
+        read = query_UHGRW.flatten(2, 3) @ read_keys.mT
+        read = read.masked_fill(self.unseen_UP[:, None, None], -torch.inf).view(*query_UHGRW.shape[:-1], p)
+        chances = torch.cat([read, query_UHGRW @ keys.mT], dim=-1).softmax(-1, torch.float32).to(query.dtype)
+        out = (chances[..., :p].flatten(2, 3) @ read_values).view_as(query_UHGRW) + chances[..., p:] @ values
+        return out.transpose(1, 2).reshape(len(query), 1, -1, w)
+
+    def drop(self, going_A: Tensor) -> Tensor | None:
+        """The rows to go on with, as many of every prompt, where that is few enough to be worth the moving."""
+        going_UG = going_A.view(-1, self.group)
+        counts_U = going_UG.sum(1)
+        group, live_U = int(counts_U.max()), counts_U > 0
+        if group * int(live_U.sum()) > WORTH_DROPPING * len(going_A):
+            return None
+        kept_UG = going_UG[live_U].int().argsort(dim=1, descending=True, stable=True)[:, :group]
+        u = live_U.nonzero()
+        self.own = [(self.moved(keys, u, kept_UG), self.moved(values, u, kept_UG)) for keys, values in self.own]
+        if len(u) < len(live_U):
+            self.prompts = [(keys[live_U], values[live_U]) for keys, values in self.prompts]
+            self.unseen_UP = self.unseen_UP[live_U]
+        kept_A = (u * self.group + kept_UG).flatten()
+        self.group = group
+        return kept_A
+
+    def moved(self, held: Tensor, u: Tensor, kept_UG: Tensor) -> Tensor:
+        """Those rows of (U, H, G, longest, W)."""
+        there = held.transpose(1, 2)[u, kept_UG, :, : self.written].transpose(1, 2)
+        room = held.new_empty(*there.shape[:3], self.longest, held.shape[-1])
+        room[..., : self.written, :] = there
+        return room
 
 
 def draw(logits_AV: Tensor, temperature: float) -> Tensor:

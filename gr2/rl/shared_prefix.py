@@ -1,16 +1,20 @@
 """Log-probabilities of completions whose prompts are read once, however many completions each has (ours).
 
-TRL reads prompt and completion of every rollout: G times the same prompt. Here each distinct prompt is read once, with
-gradient, and its keys and values are lent to its completions. Behind the last layer, padding is left out.
+TRL reads prompt and completion of every rollout, padding and all: G times the same prompt. Here all tokens stand
+behind each other in one row, each distinct prompt once and no padding, so that every layer works on N tokens; only
+attention spreads them out, and lends the keys and values of a prompt, with gradient, to its completions.
 
-Shapes: U distinct prompts, B rollouts, P prompt tokens (padded on the left), C completion tokens (on the right).
+Shapes: U distinct prompts, B rollouts, P prompt tokens (padded on the left), C completion tokens (on the right), N real
+tokens that are read, all but the last of each rollout; M that are written; V tokens of the vocabulary.
 """
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from torch.nn.functional import embedding, scaled_dot_product_attention
+
+from gr2.lm.attend import forward
 
 
 def completion_log_probs(
@@ -27,21 +31,65 @@ def completion_log_probs(
 
     `of_B` is the row of each rollout's prompt in `prompts_UP`.
     """
-    base = model.base_model
-    cache = DynamicCache(config=model.config)
-    seen_UP = (prompts_UP != pad).long()
-    read_UPD = base(input_ids=prompts_UP, attention_mask=seen_UP, past_key_values=cache).last_hidden_state
-    cache.batch_select_indices(of_B)
-    written_BCD = base(
-        input_ids=completions_BC[:, :-1],
-        attention_mask=torch.cat([seen_UP[of_B], mask_BC[:, :-1]], dim=1),
-        past_key_values=cache,
-    ).last_hidden_state
-    hidden_BCD = torch.cat([read_UPD[of_B, -1:], written_BCD], dim=1)
-    real_BC = mask_BC.bool()
-    logp_NV = (model.get_output_embeddings()(hidden_BCD[real_BC]).float() / temperature).log_softmax(-1)
-    logp_N = logp_NV.gather(-1, completions_BC[real_BC][:, None])[:, 0]
+    seen_UP, real_BC = prompts_UP != pad, mask_BC.bool()
+    read_BR = real_BC[:, 1:]  # R = C - 1: a token is read where another is written behind it
+    pack = Pack(seen_UP, of_B, read_BR)
+    ids_N = torch.cat([prompts_UP[seen_UP], completions_BC[:, :-1][read_BR]])
+    hidden_ND = forward(model.base_model, ids_N[None], pack.positions_N[None], pack.attend).last_hidden_state[0]
+    before_BC = torch.cat([pack.prompts_UP[of_B, -1:], pack.own_BR], dim=1)
+    logp_MV = (model.get_output_embeddings()(hidden_ND[before_BC[real_BC]]).float() / temperature).log_softmax(-1)
+    logp_M = logp_MV.gather(-1, completions_BC[real_BC][:, None])[:, 0]
     with torch.no_grad():
-        entropy_N = -(logp_NV.exp() * logp_NV).sum(-1)
-    zeros_BC = torch.zeros_like(completions_BC, dtype=logp_N.dtype)
-    return zeros_BC.masked_scatter(real_BC, logp_N), zeros_BC.masked_scatter(real_BC, entropy_N)
+        entropy_M = -(logp_MV.exp() * logp_MV).sum(-1)
+    zeros_BC = torch.zeros_like(completions_BC, dtype=logp_M.dtype)
+    return zeros_BC.masked_scatter(real_BC, logp_M), zeros_BC.masked_scatter(real_BC, entropy_M)
+
+
+class Pack:
+    """Where each token stands in the row, and who sees whom."""
+
+    def __init__(self, seen_UP: Tensor, of_B: Tensor, read_BR: Tensor) -> None:
+        """`seen_UP` and `read_BR` are true on tokens, false on padding."""
+        self.prompts_UP = places(seen_UP)
+        self.own_BR = places(read_BR) + seen_UP.sum()
+        self.keys_BT = torch.cat([self.prompts_UP[of_B], self.own_BR], dim=1)
+        self.tokens_N = torch.cat([seen_UP.flatten(), read_BR.flatten()]).nonzero()[:, 0]
+        """Of all places of prompts and completions those of tokens."""
+        within_UP = seen_UP.cumsum(1) - 1
+        behind_BR = seen_UP.sum(1)[of_B, None] + torch.arange(read_BR.shape[1], device=of_B.device)
+        self.positions_N = torch.cat([within_UP[seen_UP], behind_BR[read_BR]])
+        b, r = read_BR.shape
+        past_PP, past_RR = (
+            torch.ones(n, n, dtype=torch.bool, device=of_B.device).tril() for n in (seen_UP.shape[1], r)
+        )
+        # Padding sees itself, or its softmax is NaN.
+        self.seen_UPP = seen_UP[:, None] & past_PP | torch.eye(len(past_PP), dtype=torch.bool, device=of_B.device)
+        self.seen_BRT = torch.cat([seen_UP[of_B, None].expand(-1, r, -1), past_RR.expand(b, r, r)], dim=-1)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """Prompts see themselves; completions their prompt and themselves."""
+        reads = ((self.prompts_UP, self.prompts_UP, self.seen_UPP), (self.own_BR, self.keys_BT, self.seen_BRT))
+        spread = [
+            scaled_dot_product_attention(
+                take(query, asking),
+                take(key, asked),
+                take(value, asked),
+                attn_mask=seen[:, None],
+                scale=scale,
+                enable_gqa=query.shape[1] != key.shape[1],
+            )
+            for asking, asked, seen in reads
+        ]
+        rows = torch.cat([part.transpose(1, 2).flatten(0, 1).flatten(1) for part in spread])
+        return embedding(self.tokens_N, rows).view(1, len(self.tokens_N), *spread[0].shape[1::2])
+
+
+def places(real_BT: Tensor) -> Tensor:
+    """(B, T) number of each token among all tokens; of padding, any number of a token."""
+    return (real_BT.flatten().cumsum(0) - 1).clamp_min(0).view_as(real_BT)
+
+
+def take(row: Tensor, places_BT: Tensor) -> Tensor:
+    """(B, heads, T, width) at these places of (1, heads, N, width): as an embedding, whose gradient is quick."""
+    _, heads, n, width = row.shape
+    return embedding(places_BT, row.transpose(1, 2).reshape(n, -1)).view(*places_BT.shape, heads, width).transpose(1, 2)

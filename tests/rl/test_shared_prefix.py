@@ -6,11 +6,14 @@ import pytest
 import shop
 import torch
 from datasets import Dataset
+from transformers import MistralConfig, MistralForCausalLM
 from trl import GRPOTrainer
 
+from gr2.lm.attend import can_attend
 from gr2.lm.batches import pad_left, pad_right
 from gr2.rl.dapo import DapoTrainer
 from gr2.rl.sample import draw, sample
+from gr2.rl.shared_prefix import completion_log_probs
 from gr2.stages.s08_rl import Config, trl_config
 
 LONGEST, GROUP = 9, 3
@@ -58,22 +61,85 @@ def test_loss_and_gradient_are_trls(tmp_path):
     assert their_gradient.abs().max() > 1e-2
 
 
-def test_the_likeliest_completions_are_those_of_transformers():
-    """At almost no temperature every rollout is greedy; prompts of two lengths, some rows ending early."""
+def qwen():
     checkpoint = shop.checkpoint()
-    pad, rows = checkpoint.tokenizer.pad_token_id, [PROMPTS[0], PROMPTS[1], [44]]
+    return checkpoint.model, checkpoint.tokenizer.pad_token_id
+
+
+def grouped(**settings):
+    """Two query heads a key head."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return MistralForCausalLM(MistralConfig(**sizes, **heads, **settings)).eval()
+
+
+MODELS = {"qwen": qwen, "grouped heads": lambda: (grouped(sliding_window=None), 0)}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_log_probabilities_are_those_of_rows_read_alone(kind):
+    """Uneven groups in no order, one prompt with no rollout of its own left, a rollout of one token."""
+    model, pad = MODELS[kind]()
+    prompts, seen = pad_left([*PROMPTS, [44]], pad)
+    of = torch.tensor([1, 0, 1, 1, 0, 1])
+    completions, mask = pad_right(COMPLETIONS, pad), pad_right([[1] * len(c) for c in COMPLETIONS], 0)
+    mask[3] = 0
+    logps, entropies = completion_log_probs(model, prompts, of, completions, mask, pad=pad, temperature=0.7)
+    for i, written in enumerate(COMPLETIONS):
+        prompt = prompts[of[i]][seen[of[i]].bool()].tolist()
+        logits = model(input_ids=torch.tensor([prompt + written])).logits[0, len(prompt) - 1 : -1] / 0.7
+        alone = logits.log_softmax(-1) * mask[i, : len(written), None]
+        expected = torch.zeros(2, completions.shape[1])
+        expected[0, : len(written)] = alone[torch.arange(len(written)), written]
+        expected[1, : len(written)] = -(logits.softmax(-1) * alone).sum(-1)
+        torch.testing.assert_close(torch.stack([logps[i], entropies[i]]), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_likeliest_completions_are_those_of_transformers(kind):
+    """At almost no temperature every rollout is greedy; prompts of two lengths, some rows ending early."""
+    model, pad = MODELS[kind]()
+    rows = [PROMPTS[0], PROMPTS[1], [44]]
     ids, seen = pad_left(rows, pad)
     settings = {"max_new_tokens": 40, "do_sample": False, "pad_token_id": pad}
-    free = checkpoint.model.generate(input_ids=ids, attention_mask=seen, eos_token_id=-1, **settings)
+    free = model.generate(input_ids=ids, attention_mask=seen, eos_token_id=-1, **settings)
     stops = [free[0, ids.shape[1] + 3].item(), free[1, ids.shape[1] + 35].item()]
-    greedy = checkpoint.model.generate(input_ids=ids, attention_mask=seen, eos_token_id=stops, **settings)
-    written = sample(checkpoint.model, rows, 2, longest=40, temperature=1e-4, stops=stops, pad=pad)
+    greedy = model.generate(input_ids=ids, attention_mask=seen, eos_token_id=stops, **settings)
+    written = sample(model, rows, 2, longest=40, temperature=1e-4, stops=stops, pad=pad)
     assert len(written) == 6
     for i, row in enumerate(written):
         expected = greedy[i // 2, ids.shape[1] :].tolist()
         assert row == expected[: len(row)]
         assert len(row) == 40 or row[-1] in stops
         assert not set(row[:-1]) & set(stops)
+
+
+def test_every_rollout_is_drawn_from_the_models_own_chances(monkeypatch):
+    """Rows end at different times and are moved: what is drawn from at each token is still the model's softmax."""
+    model, pad = qwen()
+    stops = list(range(20, 60))
+    drawn_from: list[torch.Tensor] = []
+    monkeypatch.setattr("gr2.rl.sample.draw", lambda x, t: drawn_from.append(x.clone()) or draw(x, t))
+    torch.manual_seed(0)
+    written = sample(model, PROMPTS, 8, longest=20, temperature=1.0, stops=stops, pad=pad)
+    assert len({len(row) for row in written}) > 4
+    for i, row in enumerate(written):
+        prompt = PROMPTS[i // 8]
+        logits = model(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
+        for at, expected in enumerate(logits):
+            assert (drawn_from[at] - expected).abs().amax(-1).min() < 1e-5
+
+
+def test_models_with_another_attention_are_refused():
+    assert can_attend(qwen()[0])
+    assert can_attend(grouped(sliding_window=None))
+    windowed = grouped(sliding_window=2)
+    assert not can_attend(windowed)
+    assert not can_attend(grouped(sliding_window=None, attention_dropout=0.1))
+    with pytest.raises(NotImplementedError, match="window"):
+        sample(windowed, PROMPTS, 2, longest=4, temperature=1.0, stops=[1], pad=0)
+    assert windowed.config._attn_implementation != "gr2"
 
 
 def test_draws_follow_the_probabilities():

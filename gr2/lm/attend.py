@@ -1,0 +1,60 @@
+"""A pass through a transformers model whose attention is ours: one entry for every model that takes attention from
+transformers' interface, such as Qwen3 and Llama; weights, norms and rotations stay the model's own code.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+NAME = "gr2"
+Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
+"""Layer, queries (B, heads, T, width), keys and values (B, key heads, T, width) of this pass, and what the products
+are multiplied by -> (B, T, heads, width)."""
+
+
+def can_attend(model: Any) -> bool:
+    """Whether the model's attention is over all that stands before, without dropout, and no layer is run once more in
+    the backward pass, where `forward` is over."""
+    config = model.config
+    kinds = getattr(config, "layer_types", None) or ["sliding" if getattr(config, "sliding_window", None) else "full"]
+    full = all(kind.startswith("full") for kind in kinds)
+    return full and not getattr(config, "attention_dropout", 0.0) and not model.is_activation_checkpointing
+
+
+def forward(model: Any, ids_BT: Tensor, positions_BT: Tensor, attend: Attend, **keys: Any) -> Any:
+    """The model's outputs, with `attend` in every layer."""
+    config = model.config
+    usual = config._attn_implementation
+    config._attn_implementation = NAME
+    try:
+        return model(input_ids=ids_BT, position_ids=positions_BT, attend=attend, use_cache=False, **keys)
+    finally:
+        config._attn_implementation = usual
+
+
+def _interface(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    attend: Attend,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    if dropout or sliding_window or softcap or s_aux is not None:
+        raise NotImplementedError(
+            f"{type(module).__name__}: dropout, window, cap and sinks of attention are not kept here"
+        )
+    layer: Any = module.layer_idx
+    return attend(layer, query, key, value, scaling), None
+
+
+AttentionInterface.register(NAME, _interface)
