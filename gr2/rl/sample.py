@@ -20,7 +20,7 @@ WORTH_DROPPING = 0.75
 """Share of the rows that must be left at most for them to be moved together."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     model: Any,
     prompts: Sequence[Sequence[int]],
@@ -34,7 +34,7 @@ def sample(
     """`group` completions of each prompt, next to each other, of at most `longest` tokens, up to and with a stop."""
     device = model.device
     ids_UP, seen_UP = (t.to(device) for t in pad_left(prompts, pad))
-    held = Held(seen_UP.bool(), group, longest)
+    held = Held(seen_UP.bool(), group, longest, model.dtype)
     positions_UP = (seen_UP.cumsum(1) - 1).clamp_min(0)
     logits_UV = forward(model, ids_UP, positions_UP, held.attend_prompts, logits_to_keep=1).logits[:, -1]
     rows_A = torch.arange(len(prompts) * group, device=device)
@@ -63,12 +63,12 @@ def sample(
 class Held:
     """Keys and values, layer by layer: of each prompt once, and of what each of its answers wrote."""
 
-    def __init__(self, seen_UP: Tensor, group: int, longest: int) -> None:
+    def __init__(self, seen_UP: Tensor, group: int, longest: int, dtype: torch.dtype) -> None:
         self.group, self.longest, self.written = group, longest, 0
         self_PP = torch.eye(seen_UP.shape[1], dtype=torch.bool, device=seen_UP.device)
         past_PP = torch.ones_like(self_PP).tril()
         self.seen_UPP = seen_UP[:, None] & past_PP | self_PP  # padding sees itself, or its softmax is NaN
-        self.unseen_UP = ~seen_UP
+        self.unseen_U1P = torch.zeros_like(seen_UP[:, None], dtype=dtype).masked_fill(~seen_UP[:, None], -torch.inf)
         self.prompts: list[tuple[Tensor, Tensor]] = []
         """(U, H, P, W) twice a layer."""
         self.own: list[tuple[Tensor, Tensor]] = []
@@ -90,13 +90,16 @@ class Held:
         u, h, p, w = read_keys.shape
         for kept, new in zip(own, (key, value), strict=True):
             kept[..., self.written, :] = new.view(u, self.group, h, w).transpose(1, 2)
-        keys, values = (kept[..., : self.written + 1, :] for kept in own)
-        query_UHGRW = (query * scale).view(u, self.group, h, -1, w).transpose(1, 2)
-        read = query_UHGRW.flatten(2, 3) @ read_keys.mT
-        read = read.masked_fill(self.unseen_UP[:, None, None], -torch.inf).view(*query_UHGRW.shape[:-1], p)
-        chances = torch.cat([read, query_UHGRW @ keys.mT], dim=-1).softmax(-1, torch.float32).to(query.dtype)
-        out = (chances[..., :p].flatten(2, 3) @ read_values).view_as(query_UHGRW) + chances[..., p:] @ values
-        return out.transpose(1, 2).reshape(len(query), 1, -1, w)
+        keys, values = (kept.flatten(0, 2)[:, : self.written + 1] for kept in own)
+        query_UHGRW = query.view(u, self.group, h, -1, w).transpose(1, 2).contiguous()
+        unseen = self.unseen_U1P.repeat_interleave(h, dim=0)
+        read = torch.baddbmm(unseen, query_UHGRW.view(u * h, -1, w), read_keys.flatten(0, 1).mT, alpha=scale)
+        wrote = query_UHGRW.view(len(keys), -1, w) @ keys.mT * scale
+        scores = torch.cat([read.view(len(keys), -1, p), wrote], dim=-1)
+        chances = scores.softmax(-1, torch.float32).to(query.dtype)
+        out = chances[..., :p].reshape(u * h, -1, p) @ read_values.flatten(0, 1)
+        out = torch.baddbmm(out.view(len(keys), -1, w), chances[..., p:], values)
+        return out.view(u, h, self.group, -1, w).transpose(1, 2).reshape(len(query), 1, -1, w)
 
     def drop(self, going_A: Tensor) -> Tensor | None:
         """The rows to go on with, as many of every prompt, where that is few enough to be worth the moving."""
@@ -110,7 +113,7 @@ class Held:
         self.own = [(self.moved(keys, u, kept_UG), self.moved(values, u, kept_UG)) for keys, values in self.own]
         if len(u) < len(live_U):
             self.prompts = [(keys[live_U], values[live_U]) for keys, values in self.prompts]
-            self.unseen_UP = self.unseen_UP[live_U]
+            self.unseen_U1P = self.unseen_U1P[live_U]
         kept_A = (u * self.group + kept_UG).flatten()
         self.group = group
         return kept_A
