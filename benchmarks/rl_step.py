@@ -1,7 +1,9 @@
 """One RL step of ours against stock TRL: same model, prompts and group size, same rollouts for the loss, same process.
 
 `python -m benchmarks.rl_step runs/nano --repeats 5`. Seconds are CPU seconds of one thread, medians of the repeats,
-which alternate between the two.
+which alternate between the two. A whole step is from the end of one to the end of the next, so that what is done once a
+run (setting up, the last checkpoint) is no part of it. Times are medians of the repeats' ratios, with the least and the
+largest beside them.
 """
 
 import json
@@ -18,6 +20,7 @@ import torch
 import typer
 from datasets import Dataset
 from torch import Tensor
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from gr2.artifacts import Corpus, SemanticIds, Slates
@@ -32,7 +35,7 @@ from gr2.stages.s08_rl import Config, trl_config
 from gr2.types import Split
 
 RESULTS = Path("benchmarks/results/rl_step.json")
-LONGEST, PROMPTS, GROUP, STEPS = 60, 8, 8, 4
+LONGEST, PROMPTS, GROUP, STEPS = 60, 8, 8, 5
 Rollouts = dict[str, Any]
 
 
@@ -54,6 +57,24 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     done = work()
     return time.process_time() - start, done
+
+
+class StepEnds(TrainerCallback):
+    """CPU seconds at the end of each step."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.at.append(time.process_time())
+
+
+def seconds_a_step(one: Any) -> float:
+    """Mean over the steps after the first."""
+    ends = StepEnds()
+    one.add_callback(ends)
+    one.train()
+    return (ends.at[-1] - ends.at[0]) / (len(ends.at) - 1)
 
 
 def batch_of(prompts: list[list[int]], completions: list[list[int]], pad: int) -> Rollouts:
@@ -121,15 +142,15 @@ def compare(checkpoint: Checkpoint, texts: list[str], repeats: int) -> dict[str,
         for name, kind in (("stock", GRPOTrainer), ("ours", DapoTrainer)):
             with tempfile.TemporaryDirectory() as folder:
                 one = trainer(kind, checkpoint, texts, folder, STEPS)
-                spent, _ = seconds(one.train)
-                found.setdefault(f"whole step, {name}", []).append(spent / STEPS)
-    medians = {name: round(statistics.median(values), 4) for name, values in found.items()}
+                found.setdefault(f"whole step, {name}", []).append(seconds_a_step(one))
+    ratios = {
+        part: sorted(a / b for a, b in zip(found[f"{part}, stock"], found[f"{part}, ours"], strict=True))
+        for part in ("rollouts", "loss and gradient", "whole step")
+    }
     return {
-        "seconds": medians,
-        "times": {
-            part: round(medians[f"{part}, stock"] / medians[f"{part}, ours"], 2)
-            for part in ("rollouts", "loss and gradient", "whole step")
-        },
+        "seconds": {name: round(statistics.median(values), 4) for name, values in found.items()},
+        "times": {part: round(statistics.median(values), 2) for part, values in ratios.items()},
+        "times_from_to": {part: [round(values[0], 2), round(values[-1], 2)] for part, values in ratios.items()},
         "loss_apart": max(a for a, _ in apart),
         "gradient_apart": max(a for _, a in apart),
     }
