@@ -50,10 +50,14 @@ class Pack:
 
     def __init__(self, seen_UP: Tensor, of_B: Tensor, read_BR: Tensor) -> None:
         """`seen_UP` and `read_BR` are true on tokens, false on padding."""
-        self.prompts_UP = places(seen_UP)
-        self.own_BR = places(read_BR) + seen_UP.sum()
+        real = torch.cat([seen_UP.flatten(), read_BR.flatten()])
+        place = (real.cumsum(0) - 1).clamp_min(0)  # padding has the place of some token
+        self.prompts_UP, self.own_BR = (
+            part.view_as(like)
+            for part, like in zip(place.split([seen_UP.numel(), read_BR.numel()]), (seen_UP, read_BR), strict=True)
+        )
         self.keys_BT = torch.cat([self.prompts_UP[of_B], self.own_BR], dim=1)
-        self.tokens_N = torch.cat([seen_UP.flatten(), read_BR.flatten()]).nonzero()[:, 0]
+        self.tokens_N = real.nonzero()[:, 0]
         """Of all places of prompts and completions those of tokens."""
         within_UP = seen_UP.cumsum(1) - 1
         behind_BR = seen_UP.sum(1)[of_B, None] + torch.arange(read_BR.shape[1], device=of_B.device)
@@ -82,11 +86,6 @@ class Pack:
         ]
         rows = torch.cat([part.transpose(1, 2).flatten(0, 1).flatten(1) for part in spread])
         return embedding(self.tokens_N, rows).view(1, len(self.tokens_N), *spread[0].shape[1::2])
-
-
-def places(real_BT: Tensor) -> Tensor:
-    """(B, T) number of each token among all tokens; of padding, any number of a token."""
-    return (real_BT.flatten().cumsum(0) - 1).clamp_min(0).view_as(real_BT)
 
 
 def take(row: Tensor, places_BT: Tensor) -> Tensor:

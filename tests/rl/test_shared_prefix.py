@@ -96,6 +96,23 @@ def test_log_probabilities_are_those_of_rows_read_alone(kind):
         torch.testing.assert_close(torch.stack([logps[i], entropies[i]]), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("completions", "mask"), [([[60, 61], [62, 63]], 0), ([[60], [62]], 1)])
+def test_a_batch_of_which_no_written_token_is_read(completions, mask):
+    """All were cut off, or all end at once."""
+    model, pad = qwen()
+    prompts, _ = pad_left(PROMPTS, pad)
+    written = torch.tensor(completions)
+    keys = {"pad": pad, "temperature": 1.0}
+    logps, _ = completion_log_probs(model, prompts, torch.arange(2), written, torch.full_like(written, mask), **keys)
+    logps.sum().backward()
+    alone = [
+        model(input_ids=torch.tensor([p])).logits[0, -1].log_softmax(-1)[w[0]]
+        for p, w in zip(PROMPTS, completions, strict=True)
+    ]
+    assert logps[:, 0].tolist() == pytest.approx([mask * x.item() for x in alone], abs=1e-5)
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_the_likeliest_completions_are_those_of_transformers(kind):
     """At almost no temperature every rollout is greedy; prompts of two lengths, some rows ending early."""
