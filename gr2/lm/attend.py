@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from gr2.errors import UserError
+
 NAME = "gr2"
 Attend = Callable[[int, Tensor, Tensor, Tensor, float], Tensor]
 """Layer, queries (B, heads, T, width), keys and values (B, key heads, T, width) of this pass, and what the products
@@ -24,7 +26,7 @@ def can_attend(model: Any) -> bool:
 
 
 def forward(model: Any, ids_BT: Tensor, positions_BT: Tensor, attend: Attend, **keys: Any) -> Any:
-    """The model's outputs, with `attend` in every layer."""
+    """The model's outputs, with `attend` in every layer. Raises UserError where the model's attention is another."""
     config = model.config
     usual = config._attn_implementation
     config._attn_implementation = NAME
@@ -50,8 +52,9 @@ def _interface(
     **_: Any,
 ) -> tuple[Tensor, None]:
     if dropout or sliding_window or softcap or s_aux is not None:
-        raise NotImplementedError(
-            f"{type(module).__name__}: dropout, window, cap and sinks of attention are not kept here"
+        raise UserError(
+            f"{type(module).__name__}: its attention has dropout, a window, a cap or sinks, which are not kept here; "
+            "take a model with plain attention, such as Qwen3 or Llama"
         )
     layer: Any = module.layer_idx
     return attend(layer, query, key, value, scaling), None

@@ -9,6 +9,7 @@ from datasets import Dataset
 from transformers import MistralConfig, MistralForCausalLM
 from trl import GRPOTrainer
 
+from gr2.errors import UserError
 from gr2.lm.attend import can_attend
 from gr2.lm.batches import pad_left, pad_right
 from gr2.rl.dapo import DapoTrainer
@@ -154,7 +155,7 @@ def test_models_with_another_attention_are_refused():
     windowed = grouped(sliding_window=2)
     assert not can_attend(windowed)
     assert not can_attend(grouped(sliding_window=None, attention_dropout=0.1))
-    with pytest.raises(NotImplementedError, match="window"):
+    with pytest.raises(UserError, match="window"):
         sample(windowed, PROMPTS, 2, longest=4, temperature=1.0, stops=[1], pad=0)
     assert windowed.config._attn_implementation != "gr2"
 
