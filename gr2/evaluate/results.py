@@ -60,7 +60,9 @@ class Result:
         }
 
 
-STRONGEST = "strongest legacy"
+STRONGEST, SINGLE = "strongest legacy", "strongest single legacy"
+NOT_SINGLE = ("stack", "advice")
+"""All of them in one, and GR2's own part."""
 NOT_LEGACY = (GR2, INCOMING, "midtrained", "plain_llm")
 """How the names of all other rankers begin."""
 
@@ -93,21 +95,21 @@ def scores(table: str, pooled: Pooled) -> Iterator[Result]:
 
 
 def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Result]:
-    """GR2's modes against the incoming order, the best legacy re-ranker as each seed's validation chose it, and the one
-    that is strongest on these very slates: relative change, pooled p, each seed's change and p.
+    """GR2's modes against the incoming order, the best legacy re-ranker as each seed's validation chose it, the one
+    that is strongest on these very slates, and the strongest that is neither a stack of the others nor a part of GR2:
+    relative change, pooled p, each seed's change and p.
 
     Holm's correction is for the modes of one metric. `match` is whether our change is at least the published one.
     """
-    modes, strongest = gr2_modes(runs[0].scores), _strongest(pooled)
-    names = ", ".join(sorted(set(strongest.values())))
-    for kind, words in (
-        (INCOMING, INCOMING),
-        (BEST_LEGACY, _best_legacy(runs)),
-        (STRONGEST, f"strongest legacy on these slates ({names})"),
-    ):
+    modes = gr2_modes(runs[0].scores)
+    strongest = {STRONGEST: _strongest(pooled), SINGLE: _strongest(pooled, NOT_SINGLE)}
+    rows = {INCOMING: INCOMING, BEST_LEGACY: _best_legacy(runs)} | {
+        kind: f"{kind} on these slates ({', '.join(sorted(set(of.values())))})" for kind, of in strongest.items()
+    }
+    for kind, words in rows.items():
         published = PUBLISHED if kind == INCOMING else {}
         for metric in MEASURES:
-            base = strongest[metric] if kind == STRONGEST else kind
+            base = strongest[kind][metric] if kind in strongest else kind
             ps = [_p(pooled, mode, base, metric) for mode in modes]
             for mode, p, p_holm in zip(modes, ps, holm(ps), strict=True):
                 base_D = pooled.draws[base, metric]
@@ -129,7 +131,7 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
                         "p": p,
                         "p_holm": p_holm,
                         "change_by_seed": _change_by_seed(runs, mode, base, metric),
-                        **({} if kind == STRONGEST else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
+                        **({} if kind in strongest else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
                     },
                 )
 
@@ -144,9 +146,9 @@ def _p(pooled: Pooled, mode: str, base: str, metric: str) -> float:
     return paired_p(observed, pooled.draws[mode, metric] - pooled.draws[base, metric])
 
 
-def _strongest(pooled: Pooled) -> dict[str, str]:
+def _strongest(pooled: Pooled, left_out: Sequence[str] = ()) -> dict[str, str]:
     """Metric -> the ranker without a language model with the highest mean: chosen by these slates, against GR2."""
-    legacy = {ranker for ranker, _ in pooled.mean if not ranker.startswith(NOT_LEGACY)} - {BEST_LEGACY}
+    legacy = {ranker for ranker, _ in pooled.mean if not ranker.startswith(NOT_LEGACY)} - {BEST_LEGACY, *left_out}
     return {metric: max(sorted(legacy), key=lambda r: pooled.mean[r, metric]) for metric in MEASURES}
 
 

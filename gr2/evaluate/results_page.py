@@ -25,8 +25,9 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
   seeds share their users. The **p of each seed** is that of its own evaluation: McNemar for R@1, the bootstrap for
   all others.
 - **margins** are changes relative to the incoming order; to the best legacy re-ranker, which each seed chooses on its
-  own validation slates; and to the one that is strongest on these test slates themselves, a choice that can only be
-  against GR2. The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over the modes of one
+  own validation slates; to the one that is strongest on these test slates themselves, a choice that can only be
+  against GR2; and to the strongest *single* one, leaving out the stack of all of them and the advice, which is GR2's
+  own part. The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over the modes of one
   metric. *Published* is the margin of P2 over its production order, on advertising logs that nobody else has: "yes"
   says only that ours is at least as large.
 - **validity**: free answers are written out with nothing to hold them; as served, a ranking is read from one pass over

@@ -20,7 +20,7 @@ from gr2.baselines.simple import rank_incoming
 from gr2.errors import UserError
 from gr2.evaluate.metrics import MEASURES
 from gr2.evaluate.pooled import BEST_LEGACY, Pooled
-from gr2.evaluate.results import _strongest, write_results
+from gr2.evaluate.results import NOT_SINGLE, _strongest, write_results
 from gr2.evaluate.table import evaluate
 from gr2.record import write_json
 from gr2.types import AnswerStatus, Ranking
@@ -139,14 +139,18 @@ def test_the_strongest_legacy_is_named_by_the_slates_themselves(rows):
     assert margin["ours"] == pytest.approx(7 / 5 - 1)
     assert margin["change_by_seed"] == pytest.approx({"0": 0, "1": 1})
     assert "p_by_seed" not in margin
+    single = of(rows, "nano-margins", "gr2_direct against strongest single legacy on these slates (lambdamart)", "R@1")
+    assert single["ours"] == margin["ours"]
 
 
 def test_neither_words_nor_the_incoming_order_are_the_strongest_legacy():
     means = {"incoming": 0.9, "gr2_direct": 0.9, "midtrained_likelihood": 0.9, "plain_llm": 0.9, BEST_LEGACY: 0.9}
-    legacy = {"prm": 0.5, "stack": 0.6, "teacher": 0.4}
+    legacy = {"prm": 0.5, "stack": 0.6, "advice": 0.55, "teacher": 0.4}
     mean = {(ranker, metric): value for ranker, value in (means | legacy).items() for metric in MEASURES}
     mean["prm", "N@3"] = 0.7
-    assert _strongest(Pooled(mean=mean, draws={}, n=1)) == {m: "prm" if m == "N@3" else "stack" for m in MEASURES}
+    pooled = Pooled(mean=mean, draws={}, n=1)
+    assert _strongest(pooled) == {m: "prm" if m == "N@3" else "stack" for m in MEASURES}
+    assert _strongest(pooled, NOT_SINGLE) == dict.fromkeys(MEASURES, "prm")
 
 
 def test_the_p_of_every_seed_is_that_of_its_summary(rows, runs):
