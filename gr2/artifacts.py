@@ -12,7 +12,7 @@ import polars as pl
 from safetensors.numpy import load_file, save_file
 
 from gr2.errors import UserError
-from gr2.record import digest_json, read_json, reading, write_json
+from gr2.record import digest_json, read_json, read_jsonl, reading, write_json
 from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Timeline, Trace
 
 VECTORS = "vectors.safetensors"
@@ -21,12 +21,6 @@ VECTORS = "vectors.safetensors"
 def _read_table(path: Path) -> pl.DataFrame:
     with reading(path):
         return pl.read_parquet(path, glob=False)
-
-
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
-    with reading(path):
-        # Not splitlines(): a thought may hold U+2028 and its like, which end a line there but not in JSONL.
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,7 +229,7 @@ class Traces:
         return cls(
             traces=tuple(
                 Trace(**{**row, "order": tuple(row["order"]), "opinion": tuple(row["opinion"])})
-                for row in _read_jsonl(folder / "traces.jsonl")
+                for row in read_jsonl(folder / "traces.jsonl")
             )
         )
 

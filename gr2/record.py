@@ -78,6 +78,13 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_jsonl(path: Path) -> list[Any]:
+    """A value a line. Raises UserError when the file is absent or a line is not JSON."""
+    with reading(path):
+        # Not splitlines(): a thought may hold U+2028 and its like, which end a line there but not in JSONL.
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Read a run's file `path` inside: raises UserError where it is absent or spoilt, with what makes it again."""

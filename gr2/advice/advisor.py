@@ -19,7 +19,6 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -33,7 +32,7 @@ from gr2.advice.trees import grow
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination
-from gr2.record import read_json, write_json
+from gr2.record import read_json, reading, write_json
 from gr2.retrieve.folds import held_out_fifth
 from gr2.types import Slate
 
@@ -91,12 +90,11 @@ class Advisor:
         meta = read_json(folder / META)
         if not isinstance(meta, dict) or "passes" not in meta:
             raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
-        try:
+        with reading(folder / FILE):
             tensors = load_file(folder / FILE)
-            trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
             network = network_of(tensors, meta["passes"]) if meta["passes"] else None
-        except (FileNotFoundError, SafetensorError, KeyError, lgb.basic.LightGBMError) as error:
-            raise UserError(f"{folder / FILE}: {error}; make stage 10_direct again") from None
+        with reading(folder / TREES):
+            trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
         vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
         counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
         return cls(

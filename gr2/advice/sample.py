@@ -10,7 +10,6 @@ import numpy as np
 
 from gr2.advice.features import Knowledge, features
 from gr2.evaluate.answers import from_scores
-from gr2.evaluate.metrics import measured
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.types import Ranking, Slate
 
@@ -70,11 +69,3 @@ class Sample:
     def ranked(self, scores_SK: np.ndarray) -> list[Ranking]:
         """Highest score first; equals keep the incoming order."""
         return [from_scores(s, row[: len(s.candidates)]) for s, row in zip(self.slates, scores_SK, strict=True)]
-
-    def ndcg_at_3(self, scores_SK: np.ndarray) -> float:
-        """Mean over the slates with a positive, each counting its weight."""
-        some_S = self.gains_SK.any(axis=1)
-        shown_SK = np.where(self.real_SK, scores_SK, -np.inf)[some_S]
-        orders_SK = np.argsort(-shown_SK, axis=1, kind="stable")
-        values_S = dict(measured(self.gains_SK[some_S], orders_SK))["N@3"]
-        return float(np.average(values_S, weights=self.weights_S[some_S]))

@@ -46,22 +46,28 @@ def grow(train: Sample, logit_SK: np.ndarray) -> lgb.Booster | None:
     if not outside_S.any():
         return None
 
-    def dataset(chosen_S: np.ndarray, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        part = train.at(chosen_S)
-        sizes_S = part.real_SK.sum(1)
-        return lgb.Dataset(
-            part.x_SKF[part.real_SK],
-            label=part.gains_SK[part.real_SK],
-            group=sizes_S,
-            weight=np.repeat(part.weights_S, sizes_S),
-            init_score=logit_SK[chosen_S][part.real_SK],
-            reference=reference,
-            params=PARAMS,
-        )
-
-    inside = dataset(~outside_S)
+    inside = dataset(train.at(~outside_S), PARAMS, start_SK=logit_SK[~outside_S])
+    outside = dataset(train.at(outside_S), PARAMS, inside, start_SK=logit_SK[outside_S])
     stopping = lgb.early_stopping(PATIENCE, verbose=False)
-    outside = dataset(outside_S, inside)
     tried = lgb.train(PARAMS, inside, MOST, valid_sets=[outside], feval=nats, callbacks=[stopping])
-    everyone = np.ones(len(train.slates), bool)
-    return lgb.train(PARAMS, dataset(everyone), max(1, tried.best_iteration))
+    return lgb.train(PARAMS, dataset(train, PARAMS, start_SK=logit_SK), max(1, tried.best_iteration))
+
+
+def dataset(
+    sample: Sample,
+    params: dict[str, Any],
+    reference: lgb.Dataset | None = None,
+    start_SK: np.ndarray | None = None,
+) -> lgb.Dataset:
+    """A sample's real candidates, slate by slate. `reference`: the training data that held-out data are binned as;
+    `start_SK`: the scores that the trees begin from, 0 if left out."""
+    sizes_S = sample.real_SK.sum(1)
+    return lgb.Dataset(
+        sample.x_SKF[sample.real_SK],
+        label=sample.gains_SK[sample.real_SK],
+        group=sizes_S,
+        weight=np.repeat(sample.weights_S, sizes_S),
+        init_score=None if start_SK is None else start_SK[sample.real_SK],
+        reference=reference,
+        params=params,
+    )

@@ -10,7 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from gr2.advice.sample import Sample
-from gr2.advice.trees import LAMBDARANK
+from gr2.advice.trees import LAMBDARANK, dataset
 from gr2.baselines.tuning import Fitted, Method, Point
 
 GRID = tuple({"num_leaves": leaves, "min_data_in_leaf": least} for leaves, least in product((4, 8, 16), (50, 200)))
@@ -20,12 +20,12 @@ MAX_TREES, PATIENCE = 400, 40
 
 def fit(train: Sample, point: Point, seed: int, stop: Sample | int) -> Fitted:
     """`stop` trees, or until NDCG@3 of the slates in `stop` has not risen for PATIENCE trees."""
-    params, data = {**FIXED, **point, "seed": seed}, _dataset(train)
+    params, data = {**FIXED, **point, "seed": seed}, dataset(train, FIXED)
     if isinstance(stop, int):
         booster = lgb.train(params, data, num_boost_round=stop)
     else:
         stopping = lgb.early_stopping(PATIENCE, verbose=False)
-        outside = _dataset(stop, data)
+        outside = dataset(stop, FIXED, data)
         booster = lgb.train(params, data, num_boost_round=MAX_TREES, valid_sets=[outside], callbacks=[stopping])
 
     def scores(sample: Sample) -> np.ndarray:
@@ -34,18 +34,6 @@ def fit(train: Sample, point: Point, seed: int, stop: Sample | int) -> Fitted:
         return scores_SK
 
     return Fitted(rounds=stop if isinstance(stop, int) else booster.best_iteration, scores=scores)
-
-
-def _dataset(sample: Sample, reference: lgb.Dataset | None = None) -> lgb.Dataset:
-    return lgb.Dataset(
-        sample.x_SKF[sample.real_SK],
-        label=sample.gains_SK[sample.real_SK],
-        group=sample.real_SK.sum(1),
-        weight=np.repeat(sample.weights_S, sample.real_SK.sum(1)),
-        reference=reference,
-        feature_name=sample.names,
-        params=FIXED,
-    )
 
 
 METHOD = Method(name="lambdamart", grid=GRID, fit=fit)

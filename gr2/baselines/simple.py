@@ -42,5 +42,5 @@ def rank_by_votes(slates: Sequence[Slate]) -> list[Ranking]:
 
 
 def rank_by_advice(slates: Sequence[Slate]) -> list[Ranking]:
-    """By the logit that advises GR2 (`advice.advisor`), without the model; slates without advice keep their order."""
+    """By what GR2 hears beside its model (`advice.advisor`), alone; slates without advice keep their order."""
     return [from_scores(s, np.array(s.advice or [0.0] * len(s.candidates))) for s in slates]

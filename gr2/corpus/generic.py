@@ -17,6 +17,7 @@ from typing import Any
 from gr2.corpus.splits import Log
 from gr2.corpus.tables import Row, read_rows
 from gr2.errors import UserError
+from gr2.letters import whole_letters
 from gr2.progress import track
 from gr2.types import Item
 
@@ -101,7 +102,7 @@ def _id(row: Row, column: str, where: str) -> str:
 
 def _as_id(value: Any, column: str, where: str) -> str:
     text = str(value)
-    if isinstance(value, bool) or not isinstance(value, str | int) or not text.strip() or _whole_letters(text) != text:
+    if isinstance(value, bool) or not isinstance(value, str | int) or not text.strip() or whole_letters(text) != text:
         raise UserError(f"{where}: {column} holds {value!r}, which is no id; give text or a whole number")
     return text
 
@@ -153,9 +154,4 @@ def _categories(row: Row, where: str) -> tuple[str, ...]:
 
 def _text(value: Any) -> str:
     """One line, single blanks; "" for None."""
-    return "" if value is None else " ".join(_whole_letters(str(value)).split())
-
-
-def _whole_letters(text: str) -> str:
-    """Half an emoji, as programs that cut text by 16-bit units leave it, is no letter: `?` in its place."""
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return "" if value is None else " ".join(whole_letters(str(value)).split())

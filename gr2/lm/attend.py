@@ -5,7 +5,9 @@ transformers' interface, such as Qwen3 and Llama; weights, norms and rotations s
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from gr2.errors import UserError
@@ -23,6 +25,19 @@ def can_attend(model: Any) -> bool:
     kinds = getattr(config, "layer_types", None) or ["sliding" if getattr(config, "sliding_window", None) else "full"]
     full = all(kind.startswith("full") for kind in kinds)
     return full and not getattr(config, "attention_dropout", 0.0) and not model.is_activation_checkpointing
+
+
+def seen_before(real_BT: Tensor) -> Tensor:
+    """(B, T, T) who sees whom among tokens (true) and padding: real ones that stand before, and oneself, since padding
+    that sees nothing has a softmax of NaN."""
+    self_TT = torch.eye(real_BT.shape[1], dtype=torch.bool, device=real_BT.device)
+    return real_BT[:, None] & torch.ones_like(self_TT).tril() | self_TT
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, seen_BTS: Tensor, scale: float) -> Tensor:
+    """(B, heads, T, width) over S keys, where a key head may serve several query heads."""
+    gqa = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(query, key, value, seen_BTS[:, None], scale=scale, enable_gqa=gqa)
 
 
 def forward(model: Any, ids_BT: Tensor, positions_BT: Tensor, attend: Attend, **keys: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from gr2.letters import whole_letters
 from gr2.prompt.render import END_THINK
 from gr2.sid.spelling import defuse
 
@@ -93,8 +94,7 @@ def citable(text: str, *, k: int, history: int) -> str:
         labels = [(kind.lower(), number) for kind, number in _NUMBERED.findall(match[1])]
         return " ".join(f"[{kind}{int(n)}]" if known(kind, n) else f"({kind}{n})" for kind, n in labels)
 
-    whole = text.encode("utf-8", "replace").decode()  # JSON may spell half a surrogate pair, which no file can hold
-    return _CITED.sub(cited, defuse(" ".join(whole.split())))
+    return _CITED.sub(cited, defuse(" ".join(whole_letters(text).split())))
 
 
 def _body(text: str) -> str:

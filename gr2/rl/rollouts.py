@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gr2.errors import UserError
 from gr2.prompt.parse import parse
-from gr2.record import reading
+from gr2.record import read_jsonl
 from gr2.reward.forms import Form
 from gr2.rl.shown import as_it_came
 from gr2.types import AnswerStatus, Slate
@@ -122,8 +122,7 @@ def mean(values: Sequence[float]) -> float:
 
 def read_rollouts(file: Path) -> list[Rollout]:
     """Raises UserError when the file is absent or torn, or was written by a gr2 that kept less."""
-    with reading(file):
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    rows = read_jsonl(file)
     try:
         return [from_json(row) for row in rows]
     except (TypeError, ValueError, KeyError):

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 
-from gr2.lm.attend import forward
+from gr2.lm.attend import attention, forward, seen_before
 from gr2.lm.batches import pad_left
 
 WORTH_DROPPING = 0.75
@@ -65,9 +64,7 @@ class Held:
 
     def __init__(self, seen_UP: Tensor, group: int, longest: int, dtype: torch.dtype) -> None:
         self.group, self.longest, self.written = group, longest, 0
-        self_PP = torch.eye(seen_UP.shape[1], dtype=torch.bool, device=seen_UP.device)
-        past_PP = torch.ones_like(self_PP).tril()
-        self.seen_UPP = seen_UP[:, None] & past_PP | self_PP  # padding sees itself, or its softmax is NaN
+        self.seen_UPP = seen_before(seen_UP)
         self.unseen_U1P = torch.zeros_like(seen_UP[:, None], dtype=dtype).masked_fill(~seen_UP[:, None], -torch.inf)
         self.prompts: list[tuple[Tensor, Tensor]] = []
         """(U, H, P, W) twice a layer."""
@@ -80,9 +77,7 @@ class Held:
         u, heads, _, width = key.shape
         room = (u, heads, self.group, self.longest, width)
         self.own.append((key.new_empty(room), value.new_empty(room)))
-        gqa = query.shape[1] != heads
-        seen = self.seen_UPP[:, None]
-        return scaled_dot_product_attention(query, key, value, seen, scale=scale, enable_gqa=gqa).transpose(1, 2)
+        return attention(query, key, value, self.seen_UPP, scale).transpose(1, 2)
 
     def attend_token(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """The pass over (A, 1) tokens."""

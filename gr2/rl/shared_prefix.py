@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, scaled_dot_product_attention
+from torch.nn.functional import embedding
 
-from gr2.lm.attend import forward
+from gr2.lm.attend import attention, forward, seen_before
 
 
 def completion_log_probs(
@@ -63,25 +63,15 @@ class Pack:
         behind_BR = seen_UP.sum(1)[of_B, None] + torch.arange(read_BR.shape[1], device=of_B.device)
         self.positions_N = torch.cat([within_UP[seen_UP], behind_BR[read_BR]])
         b, r = read_BR.shape
-        past_PP, past_RR = (
-            torch.ones(n, n, dtype=torch.bool, device=of_B.device).tril() for n in (seen_UP.shape[1], r)
-        )
-        # Padding sees itself, or its softmax is NaN.
-        self.seen_UPP = seen_UP[:, None] & past_PP | torch.eye(len(past_PP), dtype=torch.bool, device=of_B.device)
+        past_RR = torch.ones(r, r, dtype=torch.bool, device=of_B.device).tril()
+        self.seen_UPP = seen_before(seen_UP)
         self.seen_BRT = torch.cat([seen_UP[of_B, None].expand(-1, r, -1), past_RR.expand(b, r, r)], dim=-1)
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         """Prompts see themselves; completions their prompt and themselves."""
         reads = ((self.prompts_UP, self.prompts_UP, self.seen_UPP), (self.own_BR, self.keys_BT, self.seen_BRT))
         spread = [
-            scaled_dot_product_attention(
-                take(query, asking),
-                take(key, asked),
-                take(value, asked),
-                attn_mask=seen[:, None],
-                scale=scale,
-                enable_gqa=query.shape[1] != key.shape[1],
-            )
+            attention(take(query, asking), take(key, asked), take(value, asked), seen, scale)
             for asking, asked, seen in reads
         ]
         rows = torch.cat([part.transpose(1, 2).flatten(0, 1).flatten(1) for part in spread])

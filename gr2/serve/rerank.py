@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from gr2.letters import whole_letters
 from gr2.prompt.readable import readable
 from gr2.types import AnswerStatus, Ranking, Slate, Split
 
@@ -66,7 +67,7 @@ class RerankRequest(BaseModel):
         """JSON can hold half an emoji, which no answer can repeat: it cannot be written as UTF-8."""
         for place, one in enumerate(given):
             text = f"{one.item_id}{one.text or ''}" if isinstance(one, Document) else one
-            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            if whole_letters(text) != text:
                 raise ValueError(f"number {place} holds half a letter (an unpaired surrogate); send whole ones")
         return given
 

@@ -1,12 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
-from ranked import products, shop, slates
+from ranked import shop, slates
 
 from gr2.advice.features import Knowledge, features
 from gr2.advice.sample import Sample
-from gr2.evaluate.metrics import per_slate
 from gr2.types import Split
 
 CORPUS = shop(users=8)
@@ -43,22 +41,3 @@ def test_ranked_by_score_without_padding_and_equals_as_they_came():
     sample = Sample.of([made[0], short(made[1], 3)], KNOWLEDGE)
     scores = np.array([[0.0, 2, 1, 2, 0], [1, 1, 3, 9, 9]])
     assert [r.order for r in sample.ranked(scores)] == [(1, 3, 2, 0, 4), (2, 0, 1)]
-
-
-def test_ndcg_is_that_of_the_table():
-    sample = products(40, seed=0)
-    scores = np.random.default_rng(1).normal(size=(40, 5))
-    expected = per_slate(sample.slates, sample.ranked(scores))["N@3"].mean()
-    assert sample.ndcg_at_3(scores) == pytest.approx(expected)
-
-
-def test_ndcg_leaves_out_slates_without_a_positive_and_padding():
-    sample = products(3, seed=0)
-    gains = np.zeros((3, 5), dtype=np.int64)
-    gains[0, 0] = gains[1, 1] = 1
-    real = np.ones((3, 5), dtype=bool)
-    real[1, 2:] = False
-    scores = np.array([[5.0, 4, 3, 2, 1], [2, 1, 9, 9, 9], [1, 2, 3, 4, 5]])
-    # first slate: target first; second: behind one real candidate; third: no positive
-    expected = (1 + 1 / np.log2(3)) / 2
-    assert replace(sample, gains_SK=gains, real_SK=real).ndcg_at_3(scores) == pytest.approx(expected)
