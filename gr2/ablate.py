@@ -29,7 +29,7 @@ from gr2.evaluate.ablation_page import Row, page, printed, served, verdict
 from gr2.record import RECORD, digest_folder, is_complete, read_json, write_json
 from gr2.run import changes, console, downstream, duration, folder_of, kinds, locked, run_stages, stage_named
 
-FIXED = ("run", ABLATE, "corpus", "slates", "bundle", "evaluate")
+FIXED = ("run", ABLATE, "corpus", "slates", "bundle", "legacy", "evaluate")
 """Tables that a component leaves alone: it is measured on the full run's slates, in the full run's way."""
 
 

@@ -236,7 +236,7 @@ class Traces:
 
 @dataclass(frozen=True, kw_only=True)
 class Rankings:
-    """What one ranker says of many slates. Written by s12_evaluate, one folder a ranker."""
+    """What one ranker says of many slates. Written by s13_evaluate, one folder a ranker."""
 
     ranker: str
     rankings: tuple[Ranking, ...]
@@ -300,7 +300,7 @@ Table = dict[str, dict[str, MetricValue]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """What s12_evaluate found.
+    """What s13_evaluate found.
 
     Protocols: `given_target` (slates that hold the target; P1's) and `end_to_end` (every held-out event;
     an event whose target was not retrieved counts 0).

@@ -232,5 +232,5 @@ TELL: dict[str, Callable[[Story, str], Iterator[str]]] = {
     "05_traces": traces,
     "06_sft": sft,
     "08_rl": rl,
-    "12_evaluate": evaluated,
+    "13_evaluate": evaluated,
 }

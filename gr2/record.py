@@ -1,6 +1,6 @@
 """Provenance of a run folder: a stage is written aside, then renamed, so that existing means complete.
 
-A run is `runs/<name>/01_corpus ... 12_evaluate`. While stage `05_traces` works, its folder is
+A run is `runs/<name>/01_corpus ... 13_evaluate`. While stage `05_traces` works, its folder is
 `05_traces.partial`; it holds the training checkpoints from which an interrupted stage goes on. When
 the stage is done, `record.json` is written and the folder renamed. (ours)
 """

@@ -38,7 +38,8 @@ STAGES = (
     "s09_compress",
     "s10_direct",
     "s11_bundle",
-    "s12_evaluate",
+    "s12_legacy",
+    "s13_evaluate",
 )
 CONFIG = "config.toml"
 LOCK = ".lock"

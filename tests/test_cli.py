@@ -71,7 +71,7 @@ def run(tmp_path):
         SLATES.save(work.path)
     with stage_folder(run / "05_traces", {}, {}) as work:
         Traces(traces=(TRACE,)).save(work.path)
-    with stage_folder(run / "12_evaluate", {}, {}) as work:
+    with stage_folder(run / "13_evaluate", {}, {}) as work:
         (work.path / "gr2_direct").mkdir()
         rankings = (Ranking(slate_id="u1:2", order=(1, 0), thought="like <s_a_0><s_b_1>"),)
         Rankings(ranker="gr2_direct", rankings=rankings).save(work.path / "gr2_direct")
@@ -200,7 +200,7 @@ def test_what_rich_would_read_as_markup_is_shown_as_it_is(call, run):
     Slates(slates=tuple(replace(s, slate_id=odd + s.slate_id) for s in SLATES.slates)).save(run / "04_slates")
     Traces(traces=(replace(TRACE, slate_id=odd + TRACE.slate_id, reason=odd),)).save(run / "05_traces")
     rankings = (Ranking(slate_id=f"{odd}u1:2", order=(1, 0), thought=odd),)
-    Rankings(ranker="gr2_direct", rankings=rankings).save(run / "12_evaluate" / "gr2_direct")
+    Rankings(ranker="gr2_direct", rankings=rankings).save(run / "13_evaluate" / "gr2_direct")
     moved = run.rename(run.with_name("[bold]:cat:"))
     code, out, err = call("follow", "m0", "--run", moved)
     assert (code, err) == (0, "")

@@ -61,7 +61,7 @@ def test_an_ablation_loads_and_keeps_slates_and_evaluation(path):
     assert len(plan.seeds) == 3
     for component, without in plan.without.items():
         redone = {folder_of(stage) for stage in plan.redone(component)}
-        assert redone >= {"11_bundle", "12_evaluate"}
+        assert redone >= {"11_bundle", "13_evaluate"}
         assert redone.isdisjoint({"01_corpus", "04_slates"})
         assert sum(without.tables["midtrain"].mix.model_dump().values()) == pytest.approx(1)
 

@@ -122,7 +122,7 @@ def test_a_missing_run_is_named_and_made_when_asked(docs, monkeypatch, capsys):
     for name in ("shop", "shop-x"):
         Path("configs").mkdir(exist_ok=True)
         Path("configs", f"{name}.toml").touch()
-    complete = Path("runs/shop/12_evaluate/record.json")
+    complete = Path("runs/shop/13_evaluate/record.json")
     complete.parent.mkdir(parents=True)
     complete.write_text("{}")
     command = "python make.py runs/shop runs/shop-2 runs/shop-x-1 --seeds 0 1 2"

@@ -13,15 +13,16 @@ from functools import cached_property
 import numpy as np
 
 from gr2.artifacts import Corpus
-from gr2.evaluate.answers import from_scores
 from gr2.lm.batches import chunks
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import Sasrec, SasrecConfig
-from gr2.types import Ranking, Slate
+from gr2.types import Slate
 
 OTHER = 1_000
 """Added to the run's seed, so that no run's pre-ranker has these random numbers."""
 BATCH = 128
+SEQUENCE, ANYONE = "sasrec", "anyone"
+"""Names of its two scores: behind the history, and where nothing is known of the person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,6 @@ class Sequences:
                 rows = [row[c] for c in slate.candidates]
                 found.append(np.stack([scores_N[rows], self.anyone_N[rows]], axis=1))
         return found
-
-    def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
-        """Highest score first; equals keep the incoming order."""
-        return [from_scores(s, scores[:, 0]) for s, scores in zip(slates, self.scores(slates), strict=True)]
 
 
 def second_sasrec(corpus: Corpus, config: SasrecConfig, seed: int) -> Sequences:

@@ -22,18 +22,16 @@ def rank_popular(slates: Sequence[Slate], corpus: Corpus) -> list[Ranking]:
     return [from_scores(s, counts[[corpus.row[c] for c in s.candidates]]) for s in slates]
 
 
-def rank_covisited(slates: Sequence[Slate], knowledge: Knowledge) -> list[Ranking]:
-    """By one count: users who had both the candidate and a history item, summed over the history whatever its order.
-
-    Most first; equals keep the incoming order. A training slate sees only users of the other folds, as its features do.
-    """
+def covisited(slates: Sequence[Slate], knowledge: Knowledge) -> list[np.ndarray]:
+    """(K,) a slate, one count: users who had both the candidate and a history item, summed over the history whatever
+    its order. A training slate sees only users of the other folds, as its features do."""
     row, counts = knowledge.corpus.row, knowledge.counts
-    rankings = []
+    found = []
     for slate in slates:
         together = counts.without(counts.which(slate)).together
         history, candidates = (np.array([row[i] for i in ids], np.int64) for ids in (slate.history, slate.candidates))
-        rankings.append(from_scores(slate, np.asarray(together[np.ix_(history, candidates)].sum(axis=0)).ravel()))
-    return rankings
+        found.append(np.asarray(together[np.ix_(history, candidates)].sum(axis=0)).ravel())
+    return found
 
 
 def rank_by_votes(slates: Sequence[Slate]) -> list[Ranking]:

@@ -6,71 +6,64 @@ What stands above it knows something that counts, trees, networks and two sequen
 Shapes: S slates, K candidates, V voices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gr2.advice.conditional_logit import fit
-from gr2.baselines.sequence import Sequences
-from gr2.baselines.tuning import Tuned
+from gr2.baselines.legacy_scores import LegacyScores
+from gr2.baselines.sequence import ANYONE, SEQUENCE
 from gr2.evaluate.answers import from_scores
 from gr2.retrieve.neighbours import NO_VOTE
 from gr2.types import Ranking, Slate
 
 RIDGE = 1e-3
 """Penalty on the squared weights a validation slate, of voices scaled to deviation one: some are nearly alike."""
+LEARNED = (SEQUENCE, ANYONE, "lambdamart", "dcn", "prm")
+"""Voices that are kept in LegacyScores."""
+VOICES = ("advice", "votes", "pre-ranker", *LEARNED)
+"""(V,) names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
     """The voices, and what each weighs."""
 
-    tuned: Mapping[str, Tuned]
-    second: Sequences
+    said: LegacyScores
     weights: np.ndarray
     """(V,) float64."""
 
     def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
         """Highest sum first; equals keep the incoming order."""
-        heard = voices(slates, self.tuned, self.second)
+        heard = voices(slates, self.said)
         return [from_scores(s, matrix_KV @ self.weights) for s, matrix_KV in zip(slates, heard, strict=True)]
 
     def record(self) -> dict[str, float]:
-        """For tuning.json: voice -> weight, of scores as they come."""
-        return dict(zip(names(self.tuned), self.weights.tolist(), strict=True))
+        """For stack.json: voice -> weight, of scores as they come."""
+        return dict(zip(VOICES, self.weights.tolist(), strict=True))
 
 
-def names(tuned: Mapping[str, Tuned]) -> list[str]:
-    """(V,) of the voices."""
-    return ["advice", "votes", "pre-ranker", "sequence", "anyone", *tuned]
-
-
-def voices(slates: Sequence[Slate], tuned: Mapping[str, Tuned], second: Sequences) -> list[np.ndarray]:
+def voices(slates: Sequence[Slate], said: LegacyScores) -> list[np.ndarray]:
     """(K, V) scores of each slate's candidates, less their means."""
-    columns = zip(second.scores(slates), *(one.scores(slates) for one in tuned.values()), strict=True)
     heard = []
-    for slate, (sequence_K2, *scores) in zip(slates, columns, strict=True):
-        k = len(slate.candidates)
-        silent = (0.0,) * k
+    for slate, *learned in zip(slates, *(said.scores(name, slates) for name in LEARNED), strict=True):
+        silent = (0.0,) * len(slate.candidates)
         votes_K = np.log(np.array(slate.votes or silent) + NO_VOTE)
-        ours = (slate.advice or silent, votes_K, slate.scores, sequence_K2)
-        matrix_KV = np.column_stack([*ours, *(s[:k] for s in scores)])
+        matrix_KV = np.column_stack([slate.advice or silent, votes_K, slate.scores, *learned])
         heard.append(matrix_KV - matrix_KV.mean(0))
     return heard
 
 
-def stack(
-    valid: Sequence[Slate], tuned: Mapping[str, Tuned], second: Sequences, counts_S: np.ndarray | None = None
-) -> Stack:
+def stack(valid: Sequence[Slate], said: LegacyScores, counts_S: np.ndarray | None = None) -> Stack:
     """The weights under which the logit gives the targets of the validation slates most probability. `counts_S`: what
     each slate counts; left out, all count alike."""
-    x_SKV, real_SK = padded(voices(valid, tuned, second))
+    x_SKV, real_SK = padded(voices(valid, said))
     scale_V = x_SKV[real_SK].std(0)
     scale_V[scale_V == 0] = 1
     targets_S = np.array([s.target for s in valid])
     weights_V = fit(x_SKV / scale_V, real_SK, targets_S, RIDGE * len(valid), counts_S) / scale_V
-    return Stack(tuned=tuned, second=second, weights=weights_V)
+    return Stack(said=said, weights=weights_V)
 
 
 def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

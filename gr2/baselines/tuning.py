@@ -17,7 +17,7 @@ from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, mean_metrics
 from gr2.progress import track
 from gr2.retrieve.folds import HELD_OUT, held_out_fifth
-from gr2.types import Ranking, Slate
+from gr2.types import Slate
 
 POINTS = 6
 Point = dict[str, Any]
@@ -109,11 +109,6 @@ class Tuned:
     knowledge: Knowledge
     tries: tuple[Try, ...]
     chosen: Try
-
-    def rank(self, slates: Sequence[Slate]) -> list[Ranking]:
-        """Highest score first; equals keep the incoming order."""
-        sample = Sample.of(slates, self.knowledge)
-        return sample.ranked(self.fitted.scores(sample))
 
     def scores(self, slates: Sequence[Slate]) -> np.ndarray:
         """(S, K), higher is better; anything where padded."""

@@ -84,7 +84,7 @@ def _check_comparable(one: Finished, base: Finished) -> None:
     if one.records["04_slates"]["digest"] != base.records["04_slates"]["digest"]:
         raise UserError(f"{where}: other slates (04_slates); delete {one.folder} and run `gr2 ablate` again")
     if one.values.keys() != base.values.keys():
-        raise UserError(f"{where}: other rankers; evaluate the older one again with `--redo 12_evaluate`")
+        raise UserError(f"{where}: other rankers; evaluate the older one again with `--redo 13_evaluate`")
 
 
 def _other_code(one: Finished, base: Finished) -> list[str]:

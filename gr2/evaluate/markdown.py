@@ -44,5 +44,5 @@ def fill(text: str, table: str) -> str:
 
 if __name__ == "__main__":
     run, readme = map(Path, sys.argv[1:])
-    table = markdown(Scores.load(run / "12_evaluate"))
+    table = markdown(Scores.load(run / "13_evaluate"))
     readme.write_text(fill(readme.read_text(encoding="utf-8"), table), encoding="utf-8")

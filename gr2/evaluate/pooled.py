@@ -50,12 +50,12 @@ class Finished:
 
     @property
     def seed(self) -> int:
-        return int(self.records["12_evaluate"]["config"]["seed"])
+        return int(self.records["13_evaluate"]["config"]["seed"])
 
     @classmethod
     def load(cls, folder: Path) -> "Finished":
         """Raises UserError when the run is not finished or a ranking is broken."""
-        evaluation = folder / "12_evaluate"
+        evaluation = folder / "13_evaluate"
         if not is_complete(evaluation):
             raise UserError(f"{evaluation}: not complete; `gr2 run {folder / 'config.toml'} --run {folder}` goes on")
         slates = Slates.load(folder / "04_slates").split(Split.TEST)
@@ -90,7 +90,7 @@ def load_runs(folders: Sequence[Path]) -> list[Finished]:
                 f"{where}: other configs ({'; '.join(changed[:3])}); pool runs that differ in the seed only"
             )
         if one.values.keys() != other.values.keys():
-            raise UserError(f"{where}: other rankers; evaluate one again with `--redo 12_evaluate`")
+            raise UserError(f"{where}: other rankers; evaluate one again with `--redo 13_evaluate`")
     return runs
 
 

@@ -175,7 +175,7 @@ def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
     reports = [read_json(run.folder / "02_sids" / "report.json") for run in runs]
     shares = [report["unique_share"] for report in reports]
     yield _over_seeds(table, "semantic ids", "unique share", shares, reports[0]["n_items"])
-    free = [read_json(run.folder / "12_evaluate" / "free_answers.json") for run in runs]
+    free = [read_json(run.folder / "13_evaluate" / "free_answers.json") for run in runs]
     for name in free[0]:
         counted = [answers[name] for answers in free]
         valid = sum(one["statuses"].get("valid", 0) for one in counted)

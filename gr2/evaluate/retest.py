@@ -24,7 +24,7 @@ from gr2.evaluate.table import evaluate
 from gr2.record import read_json
 from gr2.types import Ranking, Slate, Split
 
-EVALUATION, SHUFFLED = "12_evaluate", "shuffled"
+EVALUATION, SHUFFLED = "13_evaluate", "shuffled"
 
 
 def read_answers(path: Path, slates: Sequence[Slate]) -> list[Ranking]:

@@ -3,6 +3,7 @@ from ranked import odd_ones, products, recall, shop, slates
 
 from gr2.advice.features import Knowledge
 from gr2.baselines import lambdamart
+from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.simple import rank_incoming
 from gr2.baselines.tuning import Parts, tune
 from gr2.evaluate.metrics import recall_at_1
@@ -16,7 +17,8 @@ def test_learns_that_the_next_item_follows():
     train, valid, test = (slates(corpus, s) for s in Split)
     tuned = tune(lambdamart.METHOD, Parts.of(train, valid, Knowledge.of(corpus, seed=0), seed=0), seed=0)
     assert recall_at_1(test, rank_incoming(test)) < 0.4
-    assert recall_at_1(test, tuned.rank(test)) > 0.95
+    said = LegacyScores.of(test, {"lambdamart": tuned.scores(test)})
+    assert recall_at_1(test, said.rank("lambdamart", test)) > 0.95
     assert tuned.chosen.rounds >= 1
 
 

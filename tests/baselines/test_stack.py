@@ -1,14 +1,14 @@
 """A second SASRec and the stack of all legacy rankers: scores are the models', and the logit hears who knows."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from ranked import shop, slates
 
+from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import Sequences, second_sasrec
-from gr2.baselines.stack import names, padded, stack, voices
+from gr2.baselines.stack import LEARNED, VOICES, padded, stack, voices
 from gr2.evaluate.metrics import per_slate
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import SasrecConfig
@@ -24,10 +24,13 @@ def second() -> Sequences:
     return second_sasrec(CORPUS, CONFIG, seed=3)
 
 
-def knowing(slates_of_it, good):
-    """A legacy ranker that scores targets 1 and all else 0, or all alike; shorter slates are padded."""
-    rows = [[float(good and g > 0) for g in s.gains] + [7.0] * 2 for s in slates_of_it]
-    return SimpleNamespace(scores=lambda asked: np.array(rows[: len(asked)]))
+def heard(slates_of_it, **knows: bool) -> LegacyScores:
+    """Each voice scores targets 1 and all else 0 where it knows, and all alike where it does not; rows are padded."""
+    said = {
+        name: [np.array([float(knows.get(name, False) and g > 0) for g in s.gains] + [7.0] * 2) for s in slates_of_it]
+        for name in LEARNED
+    }
+    return LegacyScores.of(slates_of_it, said)
 
 
 def test_the_second_model_is_trained_on_training_events_from_numbers_of_its_own(second):
@@ -44,40 +47,34 @@ def test_candidates_have_the_models_scores_behind_the_history_and_behind_none(se
         of_anyone = sasrec.scores(second.model, [[]])[0]
         rows = [CORPUS.row[c] for c in slate.candidates]
         np.testing.assert_allclose(scores_K2, np.stack([behind[rows], of_anyone[rows]], 1), atol=1e-5)
-    for slate, ranking, scores_K2 in zip(TEST, second.rank(TEST), found, strict=True):
-        assert ranking.order == tuple(np.argsort(-scores_K2[:, 0], kind="stable")), slate.slate_id
 
 
-def test_voices_are_what_each_says_less_its_mean(second):
+def test_voices_are_what_each_says_less_its_mean():
     first = replace(VALID[0], advice=tuple(map(float, range(len(VALID[0].candidates)))), votes=())
-    tuned = {"a": knowing(VALID, good=True)}
-    assert names(tuned) == ["advice", "votes", "pre-ranker", "sequence", "anyone", "a"]
-    (heard,) = voices([first], tuned, second)
+    assert VOICES == ("advice", "votes", "pre-ranker", "sasrec", "anyone", "lambdamart", "dcn", "prm")
+    (matrix_KV,) = voices([first], heard(VALID, prm=True))
     k = len(first.candidates)
-    np.testing.assert_allclose(heard[:, 0], np.arange(k) - (k - 1) / 2)
-    assert not heard[:, 1].any()  # nobody voted
-    np.testing.assert_allclose(heard[:, 2], np.array(first.scores) - np.mean(first.scores))
-    np.testing.assert_allclose(heard[:, 5], np.array(first.gains) - np.mean(first.gains))
+    np.testing.assert_allclose(matrix_KV[:, 0], np.arange(k) - (k - 1) / 2)
+    assert not matrix_KV[:, 1].any()  # nobody voted
+    np.testing.assert_allclose(matrix_KV[:, 2], np.array(first.scores) - np.mean(first.scores))
+    np.testing.assert_allclose(matrix_KV[:, 7], np.array(first.gains) - np.mean(first.gains))
 
 
-def test_who_knows_is_followed_on_other_slates_too(second):
-    tuned = {"blind": knowing(VALID, good=False), "knows": knowing(VALID, good=True)}
-    fitted = stack(VALID, tuned, second)
+def test_who_knows_is_followed_on_other_slates_too():
+    fitted = stack(VALID, heard(VALID, dcn=True))
     weights = fitted.record()
-    assert weights["blind"] == 0
-    assert weights["knows"] == max(weights.values())
-    asked = {"blind": knowing(TEST, good=False), "knows": knowing(TEST, good=True)}
-    assert per_slate(TEST, replace(fitted, tuned=asked).rank(TEST))["R@1"].mean() == 1
+    assert weights["lambdamart"] == 0
+    assert weights["dcn"] == max(weights.values())
+    assert per_slate(TEST, replace(fitted, said=heard(TEST, dcn=True)).rank(TEST))["R@1"].mean() == 1
 
 
-def test_a_slate_that_counts_nothing_is_not_learned_from(second):
+def test_a_slate_that_counts_nothing_is_not_learned_from():
     """The same weights come out where the slates that count nothing are left out; the penalty grows with all."""
-    tuned, counts = {"knows": knowing(VALID, good=True)}, np.zeros(len(VALID))
+    said, counts = heard(VALID, prm=True), np.zeros(len(VALID))
     counts[:5] = 2
-    some = stack(VALID, tuned, second, counts)
+    some = stack(VALID, said, counts)
     other = [replace(s, gains=(*s.gains[1:], s.gains[0])) for s in VALID[5:]]
-    moved = stack([*VALID[:5], *other], {"knows": knowing(VALID, good=True)}, second, counts)
-    np.testing.assert_allclose(some.weights, moved.weights)
+    np.testing.assert_allclose(some.weights, stack([*VALID[:5], *other], said, counts).weights)
 
 
 def test_shorter_slates_are_padded_behind():

@@ -9,7 +9,7 @@ from ranked import sample, slate
 from gr2.advice.conditional_logit import fit
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
-from gr2.stages.s12_evaluate import best_on_validation
+from gr2.stages.s13_evaluate import best_on_validation
 from gr2.types import Ranking, Split
 
 METHODS = pytest.mark.parametrize("method", [lambdamart.METHOD, dcn.METHOD, prm.METHOD], ids=lambda m: m.name)

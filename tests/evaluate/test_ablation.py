@@ -26,9 +26,9 @@ from gr2.run import Console
 
 
 def with_digests(run, code="abc"):
-    """Records as a stage writes them: the digest of 12_evaluate is the run's own."""
+    """Records as a stage writes them: the digest of 13_evaluate is the run's own."""
     for path in run.glob(f"*/{RECORD}"):
-        digest = str(run) if path.parent.name == "12_evaluate" else "common"
+        digest = str(run) if path.parent.name == "13_evaluate" else "common"
         write_json(path, {**read_json(path), "digest": digest, "git_commit": code})
     return run
 
@@ -40,7 +40,7 @@ def home(tmp_path_factory):
         full = with_digests(make_run(home / f"full-{seed}", seed, seconds=1.0))
         for name, code in (("all", "abc"), ("nothing", "abd")):
             with_digests(shutil.copytree(full, home / f"{name}-{seed}"), code)
-        evaluation = home / f"all-{seed}" / "12_evaluate"
+        evaluation = home / f"all-{seed}" / "13_evaluate"
         incoming = Rankings.load(evaluation / "incoming").rankings
         Rankings(ranker="gr2_direct", rankings=incoming).save(evaluation / "gr2_direct")
     return home
@@ -97,7 +97,7 @@ def test_every_mode_component_and_metric_has_a_row(rows):
 
 
 def test_other_code_is_told_where_a_stage_was_made_anew(compared, home):
-    assert compared[1] == [f"nothing-{s}/12_evaluate: commit abd, the full run's abc" for s in (0, 1)]
+    assert compared[1] == [f"nothing-{s}/13_evaluate: commit abd, the full run's abc" for s in (0, 1)]
 
 
 def test_what_cannot_be_compared_is_refused(home, tmp_path):
@@ -119,7 +119,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_it_all(rows, compared):
     assert text.count("data:image/svg+xml") == 4
     assert "None of 2 removals changes R@1 of gr2 direct beyond chance (p&nbsp;&lt;&nbsp;.05 after Holm" in text
     assert "<b>-0.167</b><small>-0.500 to +0.000</small>" in text
-    assert "nothing-0/12_evaluate: commit abd" in text
+    assert "nothing-0/13_evaluate: commit abd" in text
     assert "Not all runs" not in page(rows, "shop", [])
 
 

@@ -101,7 +101,7 @@ def make_run(run, gr2, examination=None):
         for step in range(10, 1000, 10):
             work.metric(phase="sft", step=step, loss=1 / step)
         work.metric(phase="sft_valid", step=500, r1_thinking=0.2, r1_direct=0.1)
-    evaluation = run / "12_evaluate.partial"
+    evaluation = run / "13_evaluate.partial"
     evaluation.mkdir()
     events, examined = {s.user_id: 2 for s in SLATES}, Examination.load(run / "04_slates")
     scores = evaluate(SLATES, events, answers, "lambdamart", held_out=EVENTS, examination=examined)
@@ -238,8 +238,8 @@ def test_logged_slates_of_unknown_places_are_warned_of(tmp_path):
 
 def test_an_evaluation_alone_makes_a_page(tmp_path):
     out = make_run(tmp_path / "whole", {"gr2_direct": echo})
-    (tmp_path / "bare" / "12_evaluate").mkdir(parents=True)
-    alone = tmp_path / "bare" / "12_evaluate" / "report.html"
+    (tmp_path / "bare" / "13_evaluate").mkdir(parents=True)
+    alone = tmp_path / "bare" / "13_evaluate" / "report.html"
     (alone.parent / "summary.json").write_bytes((out.parent / "summary.json").read_bytes())
     write_report(tmp_path / "bare", alone)
     assert re.findall("<h2>(.*?)</h2>", alone.read_text()) == [

@@ -43,7 +43,7 @@ def make_run(folder, seed, *, seconds, k=3):
     ]
     incoming = rank_incoming(slates)
     rankings = {"incoming": incoming, "lambdamart": incoming, "gr2_direct": direct, "gr2_thinking": unanswered}
-    for stage in ("02_sids", "04_slates", "12_evaluate"):
+    for stage in ("02_sids", "04_slates", "13_evaluate"):
         (folder / stage).mkdir(parents=True)
         config = {"k": k, "seed": seed}
         resumed = stage == "04_slates" and seed == 1
@@ -53,12 +53,12 @@ def make_run(folder, seed, *, seconds, k=3):
     Slates(slates=tuple(slates)).save(folder / "04_slates")
     write_json(folder / "04_slates" / "events.json", {"test": EVENTS})
     for name, ranking in rankings.items():
-        (folder / "12_evaluate" / name).mkdir()
-        Rankings(ranker=name, rankings=tuple(ranking)).save(folder / "12_evaluate" / name)
-    evaluate(slates, EVENTS, rankings, "lambdamart").save(folder / "12_evaluate")
+        (folder / "13_evaluate" / name).mkdir()
+        Rankings(ranker=name, rankings=tuple(ranking)).save(folder / "13_evaluate" / name)
+    evaluate(slates, EVENTS, rankings, "lambdamart").save(folder / "13_evaluate")
     statuses = ({"valid": 3, "partial": 1}, {"valid": 4})[seed]
     free = {"n": 4, "valid_share": statuses["valid"] / 4, "statuses": statuses}
-    write_json(folder / "12_evaluate" / "free_answers.json", {"sft_thinking": free})
+    write_json(folder / "13_evaluate" / "free_answers.json", {"sft_thinking": free})
     return folder
 
 
@@ -155,7 +155,7 @@ def test_neither_words_nor_the_incoming_order_are_the_strongest_legacy():
 
 def test_the_p_of_every_seed_is_that_of_its_summary(rows, runs):
     margin = of(rows, "nano-margins", "gr2_direct against incoming", "N@3")
-    seed_1, seed_0 = (Scores.load(run / "12_evaluate").table["given_target"]["gr2_direct"]["N@3"] for run in runs)
+    seed_1, seed_0 = (Scores.load(run / "13_evaluate").table["given_target"]["gr2_direct"]["N@3"] for run in runs)
     assert margin["p_by_seed"] == {"0": seed_0.p_incoming, "1": seed_1.p_incoming}
 
 

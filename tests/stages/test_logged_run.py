@@ -45,7 +45,7 @@ def run(tmp_path_factory):
 
 
 def test_the_table_has_the_debiased_protocol(run):
-    scores = Scores.load(run / "12_evaluate")
+    scores = Scores.load(run / "13_evaluate")
     tests = Slates.load(run / "04_slates").split(Split.TEST)
     assert scores.n_slates == len(tests) > 0
     assert scores.table.keys() == {"given_target", "end_to_end", DEBIASED}
@@ -55,7 +55,7 @@ def test_the_table_has_the_debiased_protocol(run):
 def test_the_grid_is_tried_by_weighted_metrics(run):
     """With plain metrics R@1 of n slates is a whole number of n-ths; weighted ones are not."""
     n = len(Slates.load(run / "04_slates").split(Split.VALID))
-    tuning = read_json(run / "12_evaluate" / "tuning.json")
+    tuning = read_json(run / "12_legacy" / "tuning.json")
     tries = [t for name in ("lambdamart", "dcn", "prm") for t in tuning[name]["tried"]]
     assert any(abs(n * t["recall_at_1"] - round(n * t["recall_at_1"])) > 1e-6 for t in tries)
 

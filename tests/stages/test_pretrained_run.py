@@ -73,13 +73,13 @@ def test_training_moves_it(run):
 
 def test_the_plain_llm_is_a_row_of_the_table_on_the_same_slates(run):
     slates = Slates.load(run / "04_slates").split(Split.TEST)
-    rankings = Rankings.load(run / "12_evaluate" / "plain_llm").rankings
-    scores = Scores.load(run / "12_evaluate")
+    rankings = Rankings.load(run / "13_evaluate" / "plain_llm").rankings
+    scores = Scores.load(run / "13_evaluate")
     assert [r.slate_id for r in rankings] == [s.slate_id for s in slates]
     assert all(sorted(r.order) == [0, 1, 2, 3] for r in rankings)
     assert scores.table["given_target"]["plain_llm"]["R@1"].n == len(slates)
     assert scores.best_legacy != "plain_llm"
-    assert "plain_llm" not in read_json(run / "12_evaluate" / "valid.json")
+    assert "plain_llm" not in read_json(run / "13_evaluate" / "valid.json")
 
 
 def test_a_run_has_one_start():

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from gr2 import cli
 from gr2.artifacts import Rankings, Scores, SemanticIds, Slates
+from gr2.baselines.stack import VOICES
 from gr2.compress.context import Compressor, key
 from gr2.lm.checkpoint import Checkpoint
 from gr2.record import RECORD, digest_folder, read_json
@@ -213,12 +214,13 @@ def test_every_id_is_unique(tiny):
 
 
 def test_the_summary_compares_every_ranker_by_both_protocols(tiny):
-    scores = Scores.load(tiny.folder / "12_evaluate")
+    scores = Scores.load(tiny.folder / "13_evaluate")
     assert scores.n_slates == len(Slates.load(tiny.folder / "04_slates").split(Split.TEST)) > 0
     assert scores.n_events == 2 * USERS
     assert scores.best_legacy in RANKERS - {"incoming"}
     assert not scores.best_legacy.startswith(("gr2", "midtrained"))
-    assert read_json(tiny.folder / "12_evaluate" / "tuning.json").keys() == {"lambdamart", "dcn", "prm", "stack"}
+    assert read_json(tiny.folder / "12_legacy" / "tuning.json").keys() == {"lambdamart", "dcn", "prm"}
+    assert read_json(tiny.folder / "13_evaluate" / "stack.json").keys() == set(VOICES)
     assert scores.probes.keys() == RANKERS
     for protocol, n in (("given_target", scores.n_slates), ("end_to_end", scores.n_events)):
         assert scores.table[protocol].keys() == RANKERS
@@ -234,20 +236,20 @@ def test_the_summary_compares_every_ranker_by_both_protocols(tiny):
 def test_every_ranking_is_a_valid_permutation(tiny):
     slates = Slates.load(tiny.folder / "04_slates").split(Split.TEST)
     for name in RANKERS:
-        rankings = Rankings.load(tiny.folder / "12_evaluate" / name).rankings
+        rankings = Rankings.load(tiny.folder / "13_evaluate" / name).rankings
         assert [r.slate_id for r in rankings] == [s.slate_id for s in slates]
         assert all(sorted(r.order) == [0, 1, 2, 3] for r in rankings)
         assert {r.status for r in rankings} == {AnswerStatus.VALID}
 
 
 def test_free_answers_are_counted_by_status(tiny):
-    for counted in read_json(tiny.folder / "12_evaluate" / "free_answers.json").values():
+    for counted in read_json(tiny.folder / "13_evaluate" / "free_answers.json").values():
         assert counted["n"] == sum(counted["statuses"].values()) == 8
         assert counted["valid_share"] == counted["statuses"].get("valid", 0) / 8
 
 
 def test_the_report_needs_nothing_from_elsewhere(tiny):
-    page = (tiny.folder / "12_evaluate" / "report.html").read_text(encoding="utf-8")
+    page = (tiny.folder / "13_evaluate" / "report.html").read_text(encoding="utf-8")
     loaded = re.findall(r"""(?:\bsrc|\bhref|url\()\s*=?\s*["']?([^"'\s>)]+)""", page)
     assert [source[:60] for source in loaded if not source.startswith(("data:", "#"))] == []
     assert "<link" not in page
@@ -288,12 +290,12 @@ def test_another_config_is_refused_in_one_line(tiny, home, capsys):
 
 def test_a_checkpoint_of_other_ids_is_refused_in_one_line(copy, capsys):
     other_ids(SemanticIds.load(copy / "02_sids")).save(copy / "02_sids")
-    shutil.rmtree(copy / "12_evaluate")
+    shutil.rmtree(copy / "13_evaluate")
     assert typed("evaluate", "--run", copy) == 2
     error = capsys.readouterr().err
     assert "03_midtrain: trained with other semantic ids" in error
     assert error.count("\n") == 1
-    assert not (copy / "12_evaluate").exists()
+    assert not (copy / "13_evaluate").exists()
 
 
 def test_what_is_served_shows_short_contexts(tiny):
@@ -327,11 +329,11 @@ def test_an_ablation_makes_what_its_component_touches_and_is_reproduced(tiny, ho
     assert "report: runs/tiny-ablate/ablation.html" in capfd.readouterr().out
     ablated = home / "runs" / "tiny-ablate" / "opinion-0"
     made = {name for name in STAGE_FOLDERS if not (ablated / name / RECORD).samefile(tiny.folder / name / RECORD)}
-    assert made == {"10_direct", "11_bundle", "12_evaluate"}
+    assert made == {"10_direct", "11_bundle", "13_evaluate"}
     rows = {(row["row"], row["metric"], row["table"]): row for row in read_json(home / "docs" / "results.json")}
     rl = rows["gr2_rl_thinking without opinion", "R@1", "ablation"]
     assert (rl["ours"], rl["p"]) == (0, 1)  # it is the same model
-    scores = [Scores.load(run / "12_evaluate").table["end_to_end"]["gr2_direct"] for run in (ablated, tiny.folder)]
+    scores = [Scores.load(run / "13_evaluate").table["end_to_end"]["gr2_direct"] for run in (ablated, tiny.folder)]
     direct = rows["gr2_direct without opinion", "MRR", "ablation-end-to-end"]
     assert direct["ours"] == pytest.approx(scores[0]["MRR"].value - scores[1]["MRR"].value)
     assert typed("reproduce", "ablation") == 0

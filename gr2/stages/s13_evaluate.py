@@ -1,10 +1,10 @@
-"""Stage 12: every ranker on the same test slates, with intervals, paired tests and probes, and the report.
+"""Stage 13: every ranker on the same test slates, with intervals, paired tests and probes, and the report.
 
 The best legacy re-ranker is named by the validation slates, before a test slate is looked at. GR2 appears in its
 stages (after SFT, after RL, as it is served), so that one sees what each adds, on validation too (valid.json).
 
 Reads: all stages before it. Writes: <ranker>/rankings.parquet, <ranker>/shuffled/rankings.parquet,
-summary.json, valid.json, tuning.json, free_answers.json, report.html. Source: P1's protocol; the rest is ours.
+summary.json, valid.json, stack.json, free_answers.json, report.html. Source: P1's protocol; the rest is ours.
 """
 
 from collections import Counter
@@ -15,15 +15,12 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gr2.advice.features import Knowledge
-from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, load_text_vectors
-from gr2.baselines import dcn, lambdamart, prm
+from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
 from gr2.baselines.category_thought import rank_by_category_thought
+from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.plain_llm import rank_plainly
-from gr2.baselines.sequence import Sequences, second_sasrec
-from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_covisited, rank_incoming, rank_popular
+from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_incoming, rank_popular
 from gr2.baselines.stack import Stack, stack
-from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
 from gr2.evaluate.report import write_report
@@ -34,13 +31,11 @@ from gr2.lm.generate import Budget
 from gr2.lm.pretrained import load_pretrained
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, stage_folder, write_json
-from gr2.retrieve import sasrec
-from gr2.retrieve.sasrec import SasrecConfig
 from gr2.rl.shown import as_it_came, shown_as
 from gr2.serve.ranker import Bundle
 from gr2.types import Ranking, Slate, Split
 
-NAME = "12_evaluate"
+NAME = "13_evaluate"
 READS = (
     "01_corpus",
     "02_sids",
@@ -52,6 +47,7 @@ READS = (
     "08_rl",
     "10_direct",
     "11_bundle",
+    "12_legacy",
 )
 
 
@@ -72,26 +68,22 @@ class Config(BaseModel):
     of a local Hugging Face folder; never the best legacy re-ranker. Left out: no such row (ours)."""
 
 
-def legacy_rankers(
-    knowledge: Knowledge, tuned: Mapping[str, Tuned], second: Sequences, together: Stack
-) -> dict[str, Ranker]:
+def legacy_rankers(corpus: Corpus, said: LegacyScores, together: Stack) -> dict[str, Ranker]:
     """Incoming order, three rankers that learn nothing, the advice alone, a second SASRec, the tuned ones, and all in
     one."""
+
+    def by_its_scores(name: str) -> Ranker:
+        return lambda slates: said.rank(name, slates)
+
     return {
         INCOMING: rank_incoming,
-        "popularity": lambda slates: rank_popular(slates, knowledge.corpus),
-        "covisitation": lambda slates: rank_covisited(slates, knowledge),
+        "popularity": lambda slates: rank_popular(slates, corpus),
+        "covisitation": by_its_scores("covisitation"),
         "neighbours": rank_by_votes,
         "advice": rank_by_advice,
-        "sasrec": second.rank,
-        **{name: one.rank for name, one in tuned.items()},
+        **{name: by_its_scores(name) for name in ("sasrec", "lambdamart", "dcn", "prm")},
         "stack": together.rank,
     }
-
-
-def sasrec_config(folder: Path) -> SasrecConfig:
-    """The pre-ranker's own; the default where slates were logged."""
-    return sasrec.load_config(folder) if folder.exists() else SasrecConfig()
 
 
 def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:
@@ -101,14 +93,6 @@ def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:
     model, tokenizer = load_pretrained(name)
     items = {item.item_id: item for item in corpus.items}
     return {"plain_llm": lambda slates: rank_plainly(slates, items, model, tokenizer, "plain LLM")}
-
-
-def tuned_rankers(
-    train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int, examined: Examination | None
-) -> dict[str, Tuned]:
-    """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates."""
-    parts = Parts.of(train, valid, knowledge, seed, examined)
-    return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
 
 
 def gr2_rankers(
@@ -179,22 +163,19 @@ def save_rankings(folder: Path, name: str, rankings: Sequence[Ranking]) -> None:
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids, slates = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1]), Slates.load(run / "10_direct")
-    train, valid, test = (slates.split(split) for split in (Split.TRAIN, Split.VALID, Split.TEST))
+    valid, test = slates.split(Split.VALID), slates.split(Split.TEST)
     midtrained = Checkpoint.load(run / "03_midtrain", corpus, ids)
     tuned = Checkpoint.load(run / "06_sft", corpus, ids)
     distilled = Checkpoint.load(run / "07_opd", corpus, ids) if is_checkpoint(run / "07_opd") else None
     rewarded = Checkpoint.load(run / "08_rl", corpus, ids)
     bundle = Bundle.load(run / "11_bundle")
-    vectors = load_text_vectors(run / "02_sids")
+    said = LegacyScores.load(run / "12_legacy")
     plain = plain_llm(config.plain_llm, corpus)
     examined = Examination.load(run / "04_slates")
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
-        tuning = tuned_rankers(train, valid, knowledge, seed, examined)
-        second = second_sasrec(corpus, sasrec_config(run / "04_slates" / "sasrec"), seed)
-        together = stack(valid, tuning, second, weights_of(valid, examined))
-        legacy = legacy_rankers(knowledge, tuning, second, together)
+        together = stack(valid, said, weights_of(valid, examined))
+        legacy = legacy_rankers(corpus, said, together)
         gr2 = gr2_rankers(midtrained, tuned, distilled, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
         on_test = {name: ranker(test) for name, ranker in (legacy | plain | gr2).items()}
@@ -217,10 +198,7 @@ def main(run: Path, config: Config, seed: int) -> None:
             test, events, on_test, best, seed, held_out=described, shuffled=shuffled, examination=examined
         )
         scores.save(work.path)
-        write_json(
-            work.path / "tuning.json",
-            {name: one.record() for name, one in tuning.items()} | {"stack": together.record()},
-        )
+        write_json(work.path / "stack.json", together.record())
         write_json(
             work.path / "valid.json",
             {n: {m: float(v.mean()) for m, v in per_slate(valid, r).items()} for n, r in on_valid.items()},
