@@ -8,6 +8,7 @@ Shapes: S slates, K candidates, V voices.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 
@@ -15,11 +16,13 @@ from gr2.advice.conditional_logit import fit
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import ANYONE, SEQUENCE
 from gr2.evaluate.answers import from_scores
+from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import NO_VOTE
 from gr2.types import Ranking, Slate
 
 RIDGE = 1e-3
 """Penalty on the squared weights a validation slate, of voices scaled to deviation one: some are nearly alike."""
+FOLDS = 5
 LEARNED = (SEQUENCE, ANYONE, "lambdamart", "dcn", "prm")
 """Voices that are kept in LegacyScores."""
 VOICES = ("advice", "votes", "pre-ranker", *LEARNED)
@@ -64,6 +67,21 @@ def stack(valid: Sequence[Slate], said: LegacyScores, counts_S: np.ndarray | Non
     targets_S = np.array([s.target for s in valid])
     weights_V = fit(x_SKV / scale_V, real_SK, targets_S, RIDGE * len(valid), counts_S) / scale_V
     return Stack(said=said, weights=weights_V)
+
+
+def rank_by_folds(
+    valid: Sequence[Slate], said: LegacyScores, seed: int, counts_S: np.ndarray | None = None
+) -> list[Ranking]:
+    """The validation slates themselves, each by weights of the other folds of users: what the stack is worth on slates
+    that it was not weighed on. One user alone is ranked by its own."""
+    fold_of = user_folds(sorted({s.user_id for s in valid}), FOLDS, seed)
+    fold_S = np.array([fold_of[s.user_id] for s in valid])
+    rankings: dict[str, Ranking] = {}
+    for fold in np.unique(fold_S):
+        others_S = fold_S != fold if len(fold_of) > 1 else np.ones(len(valid), bool)
+        fitted = stack(list(compress(valid, others_S)), said, None if counts_S is None else counts_S[others_S])
+        rankings |= {r.slate_id: r for r in fitted.rank(list(compress(valid, fold_S == fold)))}
+    return [rankings[s.slate_id] for s in valid]
 
 
 def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

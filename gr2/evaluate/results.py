@@ -99,7 +99,8 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
     that is strongest on these very slates, and the strongest that is neither a stack of the others nor a part of GR2:
     relative change, pooled p, each seed's change and p.
 
-    Holm's correction is for the modes of one metric. `match` is whether our change is at least the published one.
+    Holm's correction is for all modes and metrics against one of these, as over a run's own table. `match` is
+    whether our change is at least the published one.
     """
     modes = gr2_modes(runs[0].scores)
     strongest = {STRONGEST: _strongest(pooled), SINGLE: _strongest(pooled, NOT_SINGLE)}
@@ -108,32 +109,35 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
     }
     for kind, words in rows.items():
         published = PUBLISHED if kind == INCOMING else {}
-        for metric in MEASURES:
-            base = strongest[kind][metric] if kind in strongest else kind
-            ps = [_p(pooled, mode, base, metric) for mode in modes]
-            for mode, p, p_holm in zip(modes, ps, holm(ps), strict=True):
-                base_D = pooled.draws[base, metric]
-                if not base_D.all():
-                    continue  # a few users only: nothing is relative to 0
-                low, high = interval(pooled.draws[mode, metric] / base_D - 1)
-                ours, paper = pooled.mean[mode, metric] / pooled.mean[base, metric] - 1, published.get(metric)
-                yield Result(
-                    table=table,
-                    row=f"{mode} against {words}",
-                    metric=metric,
-                    paper=paper,
-                    ours=ours,
-                    low=low,
-                    high=high,
-                    n=pooled.n,
-                    match=reached(ours, paper),
-                    more={
-                        "p": p,
-                        "p_holm": p_holm,
-                        "change_by_seed": _change_by_seed(runs, mode, base, metric),
-                        **({} if kind in strongest else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
-                    },
-                )
+        family = [
+            (mode, metric, strongest[kind][metric] if kind in strongest else kind)
+            for metric in MEASURES
+            for mode in modes
+        ]
+        ps = [_p(pooled, mode, base, metric) for mode, metric, base in family]
+        for (mode, metric, base), p, p_holm in zip(family, ps, holm(ps), strict=True):
+            base_D = pooled.draws[base, metric]
+            if not base_D.all():
+                continue  # a few users only: nothing is relative to 0
+            low, high = interval(pooled.draws[mode, metric] / base_D - 1)
+            ours, paper = pooled.mean[mode, metric] / pooled.mean[base, metric] - 1, published.get(metric)
+            yield Result(
+                table=table,
+                row=f"{mode} against {words}",
+                metric=metric,
+                paper=paper,
+                ours=ours,
+                low=low,
+                high=high,
+                n=pooled.n,
+                match=reached(ours, paper),
+                more={
+                    "p": p,
+                    "p_holm": p_holm,
+                    "change_by_seed": _change_by_seed(runs, mode, base, metric),
+                    **({} if kind in strongest else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
+                },
+            )
 
 
 def reached(ours: float, paper: float | None) -> str | None:

@@ -20,7 +20,7 @@ from gr2.baselines.category_thought import rank_by_category_thought
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.plain_llm import rank_plainly
 from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_incoming, rank_popular
-from gr2.baselines.stack import Stack, stack
+from gr2.baselines.stack import Stack, rank_by_folds, stack
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
 from gr2.evaluate.report import write_report
@@ -174,10 +174,12 @@ def main(run: Path, config: Config, seed: int) -> None:
     examined = Examination.load(run / "04_slates")
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        together = stack(valid, said, weights_of(valid, examined))
+        counts_S = weights_of(valid, examined)
+        together = stack(valid, said, counts_S)
         legacy = legacy_rankers(corpus, said, together)
         gr2 = gr2_rankers(midtrained, tuned, distilled, rewarded, bundle.model)
         on_valid = {name: ranker(valid) for name, ranker in (legacy | gr2).items()}
+        on_valid["stack"] = rank_by_folds(valid, said, seed, counts_S)  # elsewhere it would be judged on what it fits
         on_test = {name: ranker(test) for name, ranker in (legacy | plain | gr2).items()}
         orders = shuffled_orders(test[: config.shuffled], seed)
         shown = shuffled_slates(test[: config.shuffled], orders, bundle)

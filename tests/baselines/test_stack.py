@@ -8,7 +8,7 @@ from ranked import shop, slates
 
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import Sequences, second_sasrec
-from gr2.baselines.stack import LEARNED, VOICES, padded, stack, voices
+from gr2.baselines.stack import FOLDS, LEARNED, VOICES, padded, rank_by_folds, stack, voices
 from gr2.evaluate.metrics import per_slate
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import SasrecConfig
@@ -66,6 +66,31 @@ def test_who_knows_is_followed_on_other_slates_too():
     assert weights["lambdamart"] == 0
     assert weights["dcn"] == max(weights.values())
     assert per_slate(TEST, replace(fitted, said=heard(TEST, dcn=True)).rank(TEST))["R@1"].mean() == 1
+
+
+def test_validation_slates_are_ranked_by_weights_of_other_users(monkeypatch):
+    asked = []
+
+    def seen(valid, said, counts_S=None):
+        asked.append(({s.user_id for s in valid}, counts_S))
+        return stack(valid, said, counts_S)
+
+    monkeypatch.setattr("gr2.baselines.stack.stack", seen)
+    counts_S = np.arange(len(VALID), dtype=float)
+    rankings = rank_by_folds(VALID, heard(VALID, prm=True), seed=0, counts_S=counts_S)
+    assert [r.slate_id for r in rankings] == [s.slate_id for s in VALID]
+    assert per_slate(VALID, rankings)["R@1"].mean() == 1
+    users = {s.user_id for s in VALID}
+    left_out = [users - of for of, _ in asked]
+    assert len(asked) == FOLDS
+    assert sorted(u for of in left_out for u in of) == sorted(users)
+    for of, counts in asked:
+        assert counts.tolist() == [c for s, c in zip(VALID, counts_S, strict=True) if s.user_id in of]
+
+
+def test_one_user_alone_is_ranked_by_their_own_weights():
+    alone = [s for s in VALID if s.user_id == VALID[0].user_id]
+    assert rank_by_folds(alone, heard(alone, prm=True), seed=0) == stack(alone, heard(alone, prm=True)).rank(alone)
 
 
 def test_a_slate_that_counts_nothing_is_not_learned_from():

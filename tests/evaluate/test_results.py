@@ -11,6 +11,7 @@ the smallest to the largest of the three means.
 """
 
 import json
+from itertools import product
 
 import pytest
 from test_metrics import slate
@@ -21,6 +22,7 @@ from gr2.errors import UserError
 from gr2.evaluate.metrics import MEASURES
 from gr2.evaluate.pooled import BEST_LEGACY, Pooled
 from gr2.evaluate.results import NOT_SINGLE, _strongest, write_results
+from gr2.evaluate.significance import holm
 from gr2.evaluate.table import evaluate
 from gr2.record import write_json
 from gr2.types import AnswerStatus, Ranking
@@ -122,9 +124,17 @@ def test_margins_are_relative_and_paired(rows):
     assert (margin["paper"], margin["match"]) == (0.187, "yes")
     # the difference is 1/6; of u alone 1/2 and of v alone 0, both at least 1/6 away from it: half of the draws
     assert margin["p"] == pytest.approx(1 / 2, abs=0.02)
-    assert margin["p_holm"] == pytest.approx(min(1, 2 * margin["p"]), abs=0.001)  # the other mode has p = 1
     still = of(rows, "nano-margins", "gr2_thinking against incoming", "R@3")
     assert (still["ours"], still["p"], still["match"]) == (0, 1, "no")
+
+
+def test_holm_is_over_all_modes_and_metrics_against_one_reference(rows):
+    family = [r for r in rows if r["table"] == "nano-margins" and r["row"].endswith("against incoming")]
+    assert {(r["row"].split()[0], r["metric"]) for r in family} == set(
+        product(("gr2_direct", "gr2_thinking"), MEASURES)
+    )
+    assert [r["p_holm"] for r in family] == pytest.approx(holm([r["p"] for r in family]))
+    assert min(r["p"] for r in family) < 0.6 < min(r["p_holm"] for r in family)
 
 
 def test_the_best_legacy_is_each_seeds_own_and_unpublished(rows):
