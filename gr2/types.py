@@ -61,17 +61,17 @@ class Slate:
     """The unit of work: K candidates for one user at one moment, in incoming order."""
 
     slate_id: str
-    """`user_id:position`, where position is that of the held-out event in the user's timeline."""
+    """`user_id:position`, where position is that of the held-out event in the user's timeline; a logged slate's own."""
     user_id: str
     split: Split
     time: int
-    """Cut-off: no event at or after this position of the timeline is in `history`."""
+    """Cut-off, in seconds: when the held-out event was, or the slate was shown; `history` was before."""
     history: tuple[str, ...]
     """Item ids, oldest first."""
     candidates: tuple[str, ...]
     """Item ids in the order in which the pre-ranker gave them."""
     scores: tuple[float, ...]
-    """The pre-ranker's scores, one a candidate, never increasing."""
+    """The pre-ranker's scores, one a candidate; never increasing but where slates were logged."""
     gains: tuple[int, ...]
     """0 none, 1 click, 2 click and conversion; one a candidate."""
     votes: tuple[float, ...] = ()

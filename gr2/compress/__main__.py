@@ -31,7 +31,7 @@ def compare(run: Path) -> str:
     saved = costs(ranker, compressor, slates)
     table = rows(ranker, shortened(slates, compressor, shown, seed), compressor.limits.share, seed)
     write_json(run / "compress.json", {"table": [asdict(row) for row in table], "costs": asdict(saved)})
-    return markdown(table, saved)
+    return markdown(table, saved, compressor.limits.share)
 
 
 def main() -> None:

@@ -6,10 +6,10 @@
     r       = alpha r_comp + (1 - alpha) r_judge / 10
 
 p and q are marks of 1 to 10. The papers' judge is a language model; here the ranker judges (ours): q = 1 + 9 NDCG of
-its ranking on the short context (that on the whole one is the same for all short ones of a history, so the mean of a
-group takes it away), and p = 1 + 9 times the share of the history that can be read back. r_judge is divided by 10 so
-that both parts lie within 0 and 1 (the papers do not say). The papers' factor against "..." is left out: an extract has
-none.
+its ranking on the short context, not less that on the whole one, which would pay for losing the target, since p is
+mostly the higher mark (docs/09-compress.md), and p = 1 + 9 times the share of the history that can be read back.
+r_judge is divided by 10 so that both parts lie within 0 and 1 (the papers do not say). The papers' factor against "..."
+is left out: an extract has none.
 """
 
 from collections.abc import Mapping, Sequence

@@ -12,6 +12,7 @@ import numpy as np
 from gr2.compress import rivals
 from gr2.compress.context import Compressor
 from gr2.compress.costs import LONG, Costs
+from gr2.evaluate.headline import p_text
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.significance import Draws, interval, paired_p
 from gr2.lm.checkpoint import Checkpoint
@@ -128,14 +129,14 @@ def context_tokens(ranker: Checkpoint, slates: Sequence[Slate]) -> list[list[int
     return list(encoded["input_ids"])
 
 
-def markdown(table: Sequence[Row], saved: Costs) -> str:
-    """The table and the costs for a page."""
+def markdown(table: Sequence[Row], saved: Costs, limit: float) -> str:
+    """The table and the costs for a page; `limit`: the share of the context that a short one stays under."""
     lines = []
     for group in dict.fromkeys(row.group for row in table):
         of_group = [row for row in table if row.group == group]
         lines += [
             f"\n{group}, n = {of_group[0].n}:\n",
-            "| | context tokens | at 20 % or over | prompt tokens | " + " | ".join(METRICS) + " |",
+            f"| | context tokens | at {limit:.0%} or over | prompt tokens | " + " | ".join(METRICS) + " |",
             "| --- | ---: | ---: | ---: |" + " ---: |" * len(METRICS),
         ]
         for row in of_group:
@@ -150,4 +151,4 @@ def _said(value: Cell, reference: bool) -> str:
     if reference:
         return text
     d, low, high = value.difference
-    return f"{text}<br>{d:+.3f} ({low:+.3f} to {high:+.3f}), p = {value.p:.3f}"
+    return f"{text}<br>{d:+.3f} ({low:+.3f} to {high:+.3f}), {p_text(value.p)}"

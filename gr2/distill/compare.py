@@ -1,7 +1,7 @@
 """Thinking distilled away, as one table: what each step from the thinking model to a small one costs and saves.
 
 All models rank the same slates. The hard subset are the test slates on which thinking changed what comes first: the
-thinking model names another candidate than the same model asked at once (P2 measures what is lost on such a subset).
+thinking RL's model names another candidate than with its thought cut off (P2 measures what is lost on such a subset).
 Intervals come from a bootstrap that draws users, those of differences are paired. Shapes: n slates, D draws.
 """
 
@@ -31,6 +31,7 @@ from gr2.types import Ranking, Slate, Split
 
 INCOMING, THINKING, DIRECT = "incoming", "thinking", "direct"
 BEFORE, WRITTEN, CUT_OFF = "thinking, before the pass", "thinking, written", "thought cut off"
+WRITTEN_AT_ONCE = "thought cut off, written"
 METRICS = ("R@1", "N@3")
 TableOption = Annotated[str | None, typer.Option(help="Also put the rows into docs/results.json as this table.")]
 CALLS = 60
@@ -53,6 +54,12 @@ THINK_FIRST = Way(
 WRITE_ALL = Way(
     rank=lambda model, slates, label: rank_by_writing(model, slates, constrained=True, budget=Budget(), label=label),
     said=lambda model, ranking: ranking.thought + END_THINK + model.renderer.answer(ranking.order) + END,
+)
+WRITE_AT_ONCE = Way(
+    rank=lambda model, slates, label: rank_by_writing(
+        model, slates, constrained=True, budget=Budget(thought=0), label=label
+    ),
+    said=lambda model, ranking: END_THINK + model.renderer.answer(ranking.order) + END,
 )
 AT_ONCE = Way(
     rank=lambda model, slates, label: rank_in_one_pass(model, slates, batch_size=64, label=label),
@@ -82,6 +89,7 @@ def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
         asked(run, BEFORE, before, THINK_FIRST),
         asked(run, WRITTEN, before, WRITE_ALL),
         asked(run, CUT_OFF, before, AT_ONCE),
+        asked(run, WRITTEN_AT_ONCE, before, WRITE_AT_ONCE),
         asked(run, DIRECT, served, AT_ONCE),
         *(asked(run, name, run.checkpoint(run.out / name), AT_ONCE) for name in students),
     ]
@@ -119,7 +127,7 @@ def rows(run: Run, table: str, models: Sequence[Contestant]) -> list[Result]:
     by_name = {one.name: one for one in models}
     test = list(run.slates.split(Split.TEST))
     hard_n = np.array(
-        [a.order[0] != b.order[0] for a, b in zip(by_name[THINKING].test, by_name[DIRECT].test, strict=True)]
+        [a.order[0] != b.order[0] for a, b in zip(by_name[BEFORE].test, by_name[CUT_OFF].test, strict=True)]
     )
     values = {one.name: per_slate(test, one.test) for one in models} | {INCOMING: per_slate(test, rank_incoming(test))}
     judge = Judge(table=table, slates=test, hard_n=hard_n, values=values)
@@ -198,7 +206,7 @@ class Judge:
         return averaged(self.table + more, name, metric, value_n, users)
 
     def cost(self, name: str, metric: str, low: float, value: float, high: float, more: str = "") -> Result:
-        n = CALLS if metric == "milliseconds" else len(self.slates)
+        n = min(CALLS, len(self.slates)) if metric == "milliseconds" else len(self.slates)
         return Result(table=self.table + more, row=name, metric=metric, ours=value, low=low, high=high, n=n)
 
     @cached_property

@@ -32,7 +32,8 @@ NEVER = -1e9
 def listwise_kl(student_BK: Tensor, teacher_BK: Tensor, orders_BGK: Tensor) -> Tensor:
     """(B,) nats, mean over the orders: KL(teacher || student) of who comes next, summed over the ranks of each."""
     k = orders_BGK.shape[-1]
-    gone_KK = torch.ones(k, k, dtype=torch.bool).tril(-1)  # at rank r, whoever stands before r
+    # at rank r, whoever stands before r
+    gone_KK = torch.ones(k, k, dtype=torch.bool, device=orders_BGK.device).tril(-1)
 
     def next_BGKK(scores_BK: Tensor) -> Tensor:
         """log P(who comes next) at each rank, candidates as they stand in the order."""

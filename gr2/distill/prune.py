@@ -21,7 +21,9 @@ def without_layer(model: Any, at: int) -> Any:
 
 def least_missed(checkpoint: Checkpoint, harm: Callable[[Checkpoint], float]) -> tuple[Checkpoint, list[float]]:
     """The checkpoint without the layer that does the least harm when it is gone, and the harm of leaving out each."""
-    layers = range(len(checkpoint.model.model.layers))
-    tries = [checkpoint.with_model(without_layer(checkpoint.model, at)) for at in layers]
-    harms = [harm(one) for one in tries]
-    return tries[harms.index(min(harms))], harms
+
+    def without(at: int) -> Checkpoint:
+        return checkpoint.with_model(without_layer(checkpoint.model, at))
+
+    harms = [harm(without(at)) for at in range(len(checkpoint.model.model.layers))]  # one copy at a time
+    return without(harms.index(min(harms))), harms

@@ -129,6 +129,11 @@ def pruned(run: Run, of: Path, work: StageFolder) -> Checkpoint:
 def small(run: Run, name: str, shape: NanoConfig) -> Path:
     """A model of this shape: mid-trained as the run's own was but from random weights, then distilled."""
     own = {k: v for k, v in run.record("03_midtrain")["config"].items() if k != "seed"}
+    if own["pretrained"]:
+        raise UserError(
+            f"{run.run}: starts from {own['pretrained']}, and a small student is mid-trained from random weights; "
+            "distil runs that start from gr2's own base"
+        )
     config = s03_midtrain.Config.model_validate({**own, "nano": shape.model_dump(), "base": False})
     corpus_ids = [run.run / "01_corpus", run.run / "02_sids"]
     middle = run.make(
@@ -141,8 +146,14 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
         name,
         SMALL.model_dump(),
         [middle, run.run / "10_direct"],
-        lambda work: distilled(run, replace(run.checkpoint(middle), **run.direct.beside), SMALL, work),
+        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle)), SMALL, work),
     )
+
+
+def reading_as(direct: Checkpoint, student: Checkpoint) -> Checkpoint:
+    """The student with the direct model's weights of what stands beside the words, and its short contexts."""
+    student = replace(student, **direct.beside)
+    return student.with_compressor(direct.compressor) if direct.compressor else student
 
 
 def distilled(run: Run, student: Checkpoint, config: FitConfig, work: StageFolder) -> Checkpoint:

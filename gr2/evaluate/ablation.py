@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gr2.errors import UserError
-from gr2.evaluate.headline import gr2_modes
+from gr2.evaluate.headline import GR2, gr2_modes
 from gr2.evaluate.metrics import MEASURES
 from gr2.evaluate.pooled import Finished, load_runs, pooled_means
 from gr2.evaluate.results import Result
@@ -45,8 +45,10 @@ def compare(full: Sequence[Path], without: Mapping[str, Sequence[Path]], table: 
 def differences(
     component: str, runs: Sequence[Finished], whole: Sequence[Finished], table: str, *, end_to_end: bool
 ) -> list[Result]:
-    """One component's rows, a mode and metric each; end to end, a missed event counts 0 in both runs."""
-    columns = [(mode, metric) for mode in gr2_modes(whole[0].scores) for metric in MEASURES]
+    """One component's rows, a metric of a mode that is there with and without it each; end to end, a missed event
+    counts 0 in both runs."""
+    modes = [m for m in gr2_modes(whole[0].scores) if all(m in run.values for run in [*whole, *runs])]
+    columns = [(mode, metric) for mode in modes for metric in MEASURES]
     missed = [base.missed if end_to_end else [] for base in whole]
     full_nC = [_values(base, columns, len(m)) for base, m in zip(whole, missed, strict=True)]
     less_nC = [_values(one, columns, len(m)) - f for one, m, f in zip(runs, missed, full_nC, strict=True)]
@@ -83,7 +85,7 @@ def _check_comparable(one: Finished, base: Finished) -> None:
         raise UserError(f"{where}: seeds {one.seed} and {base.seed}; a run is compared with the full run of its seed")
     if one.records["04_slates"]["digest"] != base.records["04_slates"]["digest"]:
         raise UserError(f"{where}: other slates (04_slates); delete {one.folder} and run `gr2 ablate` again")
-    if one.values.keys() != base.values.keys():
+    if any(not ranker.startswith(GR2) for ranker in one.values.keys() ^ base.values.keys()):
         raise UserError(f"{where}: other rankers; evaluate the older one again with `--redo 13_evaluate`")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from gr2.evaluate import plots
-from gr2.evaluate.headline import label, p_text
+from gr2.evaluate.headline import bare, label, p_text
 from gr2.evaluate.html import grid
 from gr2.evaluate.html import table as html_table
 
@@ -84,7 +84,7 @@ def _table(rows: Sequence[Row], mode: str) -> str:
     for component, of in _by_component(rows).items():
         cells = [
             f"<b>{of[m]['ours']:+.3f}</b><small>{of[m]['low']:+.3f} to {of[m]['high']:+.3f}</small>"
-            f'<small class="{_colour(of[m])}">{p_text(of[m]["p"])}, Holm {_bare(of[m])}</small>'
+            f'<small class="{_colour(of[m])}">{p_text(of[m]["p"])}, Holm {bare(of[m]["p_holm"])}</small>'
             for m in METRICS
         ]
         lines.append((escape(label(component)), cells, ""))
@@ -110,12 +110,8 @@ def printed(rows: Sequence[Row], mode: str) -> Table:
 
 
 def _cell(row: Row) -> str:
-    colour = {"good": "green", "bad": "red"}.get(_colour(row), "dim")
-    return f"{row['ours']:+.3f}\n[dim]{row['low']:+.3f} {row['high']:+.3f}[/]\n[{colour}]{_bare(row)}[/]"
-
-
-def _bare(row: Row) -> str:
-    return p_text(row["p_holm"]).removeprefix("p ").removeprefix("= ")
+    colour, p = {"good": "green", "bad": "red"}.get(_colour(row), "dim"), bare(row["p_holm"])
+    return f"{row['ours']:+.3f}\n[dim]{row['low']:+.3f} {row['high']:+.3f}[/]\n[{colour}]{p}[/]"
 
 
 def _by_component(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:

@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder, complete as far as 01_corpus; with a beam, 03_midtrain")
     parser.add_argument("--split", type=Split, default=Split.TEST, choices=(Split.VALID, Split.TEST))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the pre-ranker")
-    parser.add_argument("--beam-users", type=int, default=0, help="users, drawn at random, that the beam is asked for")
+    parser.add_argument("--beam-users", type=int, default=0, help="held-out events, drawn at random, of the beam")
     parser.add_argument("--table", help="also put the rows into docs/results.json as this table")
     arg = parser.parse_args()
     table = arg.table or "catalogue"

@@ -6,7 +6,7 @@ slate, so that it has an interval like a metric.
 Shapes: n slates, K candidates of the longest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from gr2.evaluate.answers import is_repaired
 from gr2.evaluate.arrays import gains_of, orders_of, sizes_of
 from gr2.types import AnswerStatus, Ranking, Slate
 
-Order = Sequence[int]
 HEAD = 3
 """Places that count as the head of a slate for `tail_only`."""
 
@@ -100,18 +99,6 @@ def first_from(rankings: Sequence[Ranking]) -> list[float]:
 def target_at(slates: Sequence[Slate]) -> list[float]:
     """Share of slates whose target came in at each of the K positions."""
     return _shares([s.target for s in slates], max(len(s.candidates) for s in slates))
-
-
-def tail_swap_profit(slates: Sequence[Slate], reward: Callable[[Order, Slate], float]) -> float:
-    """What a reward pays, on average, for swapping the last two candidates rather than keeping the order.
-
-    Above zero the reward can be won without moving anything a person sees (P2 §4, Eq. 7's gap).
-    """
-    gains = []
-    for slate in slates:
-        keep = tuple(range(len(slate.candidates)))
-        gains.append(reward((*keep[:-2], keep[-1], keep[-2]), slate) - reward(keep, slate))
-    return float(np.mean(gains))
 
 
 def _shares(positions: Sequence[int], k: int) -> list[float]:

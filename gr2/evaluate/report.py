@@ -104,13 +104,19 @@ def _head(run: Path, scores: Scores, rankings: Mapping[str, Rankings], examined:
     tiles = "".join(_tile(scores, served, metric) for metric in PUBLISHED) if served else ""
     sentence = escape(headline(scores)).replace("p &lt; ", "p&nbsp;&lt;&nbsp;").replace("p = ", "p&nbsp;=&nbsp;")
     notes = [correction(scores), debiased(scores), unweighted(examined), *warnings(scores)]
-    if served and served in rankings and ADVICE in rankings:
+    if served and served in rankings and ADVICE in rankings and _hears_advice(run):
         notes.insert(1, beside_advice(rankings[served].rankings, rankings[ADVICE].rankings))
     return (
         f'<h1>GR2 report, run {escape(run.name)}</h1>\n<p class="lead">{sentence}</p>\n'
         + "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes if note)
         + f'<div class="tiles">{tiles}</div>\n{gains(scores)}'
     )
+
+
+def _hears_advice(run: Path) -> bool:
+    """False where advice was taken away, or validation slates gave it no weight."""
+    record = run / "10_direct" / RECORD
+    return not record.exists() or read_json(record)["counts"].get(ADVICE) != 0
 
 
 def _tile(scores: Scores, served: str, metric: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from gr2.evaluate.headline import GR2, label, p_text
+from gr2.evaluate.headline import GR2, bare, label, p_text
 
 MARGINS = "-margins"
 """Tables of relative changes end so."""
@@ -27,9 +27,9 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
 - **margins** are changes relative to the incoming order; to the best legacy re-ranker, which each seed chooses on its
   own validation slates; to the one that is strongest on these test slates themselves, a choice that can only be
   against GR2; and to the strongest *single* one, leaving out the stack of all of them and the advice, which is GR2's
-  own part. The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over the modes of one
-  metric. *Published* is the margin of P2 over its production order, on advertising logs that nobody else has: "yes"
-  says only that ours is at least as large.
+  own part. The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over all modes and
+  metrics against one of these. *Published* is the margin of P2 over its production order, on advertising logs that
+  nobody else has: "yes" says only that ours is at least as large.
 - **validity**: free answers are written out with nothing to hold them; as served, a ranking is read from one pass over
   the candidates. Wilson's interval, which takes answers as independent. Unique ids are counted over the whole
   catalogue: the range is that of the seeds.
@@ -76,11 +76,11 @@ def _cell(row: Row) -> str:
     show = _percent if row["table"].endswith(MARGINS) else _signed if "full" in row else _number
     lines = [show(row["ours"]), f"{show(row['low'])} to {show(row['high'])}"]
     if "p" in row:
-        lines.append(f"{p_text(row['p'])}, Holm {_bare(row['p_holm'])}")
+        lines.append(f"{p_text(row['p'])}, Holm {bare(row['p_holm'])}")
     if row["seeds"] > 1 and "change_by_seed" in row:
         lines.append(f"seeds {', '.join(_percent(v) for v in row['change_by_seed'].values())}")
     if "p_by_seed" in row:
-        lines.append(f"p of seeds {', '.join(map(_bare, row['p_by_seed'].values()))}")
+        lines.append(f"p of seeds {', '.join(map(bare, row['p_by_seed'].values()))}")
     if row["paper"] is not None:
         lines.append(f"published {show(row['paper'])}: {row['match']}")
     return "<br>".join(lines)
@@ -96,8 +96,3 @@ def _percent(value: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:,.0f}"
-
-
-def _bare(p: float) -> str:
-    """`.031`, `< .001`."""
-    return p_text(p).removeprefix("p ").removeprefix("= ")

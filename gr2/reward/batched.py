@@ -16,10 +16,10 @@ from torch import Tensor
 def ndcg_unless_echo(orders_BGK: Tensor, gains_BK: Tensor) -> Tensor:
     """(B, G) NDCG of each ranking, 0 for an echo of an imperfect incoming order. Every slate needs a positive."""
     k = orders_BGK.shape[-1]
-    discounts_K = 1 / torch.log2(torch.arange(k) + 2.0)
+    discounts_K = 1 / torch.log2(torch.arange(k, device=orders_BGK.device) + 2.0)
     worth_BK = 2.0**gains_BK - 1
     ideal_B = (worth_BK.sort(-1, descending=True).values * discounts_K).sum(-1)
     found_BGK = worth_BK[:, None].expand(orders_BGK.shape).gather(-1, orders_BGK)
     ndcg_BG = (found_BGK * discounts_K).sum(-1) / ideal_B[:, None]
-    echo_BG = (orders_BGK == torch.arange(k)).all(-1)
+    echo_BG = (orders_BGK == torch.arange(k, device=orders_BGK.device)).all(-1)
     return torch.where(echo_BG & (ndcg_BG < 1 - 1e-6), 0.0, ndcg_BG)

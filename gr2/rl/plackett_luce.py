@@ -14,7 +14,7 @@ from torch import Tensor
 def sample_orders(scores_BK: Tensor, rollouts: int, generator: torch.Generator | None = None) -> Tensor:
     """(B, G, K) permutations, best first, drawn by the Gumbel trick."""
     b, k = scores_BK.shape
-    noise = torch.rand(b, rollouts, k, generator=generator).clamp_min(1e-20)
+    noise = torch.rand(b, rollouts, k, generator=generator, device=scores_BK.device).clamp_min(1e-20)
     return (scores_BK.detach()[:, None] - (-noise.log()).log()).argsort(-1, descending=True)
 
 

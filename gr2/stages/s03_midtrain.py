@@ -208,11 +208,11 @@ def validation_nats(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64
 def validation_events(checkpoint: Checkpoint, corpus: Corpus) -> list[tuple[tuple[str, ...], int]]:
     """Histories that end in validation events, and how many of these there are in each."""
     found = []
-    for timeline in corpus.timelines[:: math.ceil(len(corpus.timelines) / VALID_USERS)]:
+    held_out = [timeline for timeline in corpus.timelines if Split.VALID in timeline.splits]
+    for timeline in held_out[:: max(1, math.ceil(len(held_out) / VALID_USERS))]:
         n_valid = timeline.splits.count(Split.VALID)
         known = [i for i, s in zip(timeline.item_ids, timeline.splits, strict=True) if s is not Split.TEST]
-        if n_valid:
-            found.append((tuple(known[-checkpoint.renderer.history - n_valid :]), n_valid))
+        found.append((tuple(known[-checkpoint.renderer.history - n_valid :]), n_valid))
     return found
 
 

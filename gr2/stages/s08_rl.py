@@ -210,8 +210,8 @@ def rewind(scratch: Path, rollouts: Path) -> int:
             shutil.rmtree(folder)
     done = max((int(folder.name.rpartition("-")[2]) for folder in scratch.glob("checkpoint-*")), default=0)
     if rollouts.exists():
-        lines = rollouts.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] < done]
+        *lines, _ = rollouts.read_text(encoding="utf-8").split("\n")  # the last is empty, or torn
+        kept = [f"{line}\n" for line in lines if json.loads(line)["step"] < done]
         rollouts.write_text("".join(kept), encoding="utf-8")
     return done
 

@@ -25,6 +25,7 @@ from gr2.compress.context import Compressor, Limits, with_whole_history
 from gr2.compress.judge import Judge, llm_judge, ranker_judge
 from gr2.compress.policy import Catalogue, Scorer, draw, features, log_prob
 from gr2.compress.reward import Compression, compression_reward, read_back
+from gr2.errors import UserError
 from gr2.lm.batches import epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.train import FitConfig, fit
@@ -124,11 +125,17 @@ class Lesson:
 def train(lesson: Lesson, train: Sequence[Slate], valid: Sequence[Slate], seed: int, work: StageFolder) -> None:
     """Train the compressor's scorer in place, to the checkpoint with the highest mean reward on `valid`.
 
-    All slates hold the history that is read. What leaves nothing to choose is not trained on.
+    All slates hold the history that is read. What leaves nothing to choose is not trained on; raises UserError where
+    all are such.
     """
     config, compressor = lesson.config, lesson.compressor
     assert config.fit
     rows = [s for s in train if len(s.history) > compressor.limits.budget(len(s.history))]
+    if not rows:
+        raise UserError(
+            f"no training slate has a history of more than {config.at_least} events: nothing can be left out of one; "
+            "lower [compress] at_least, or leave [compress.fit] out"
+        )
     fit_config, recent = config.fit, list[float]()
 
     def batch_of(step: int) -> list[Slate]:

@@ -8,7 +8,7 @@ policy: beta times its distance from the teacher's opinion of who comes first is
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
 here on the slates' advice is part of the policy (`advice.advisor`), and the model learns what it leaves open; and where
-the run has made a compressor, prompts show short contexts.
+the run has made a compressor, slates hold as long a history as it reads, and prompts show short contexts.
 
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with their
 advice), the advisor (advisor.safetensors, advisor.json), metrics.jsonl.
@@ -32,7 +32,7 @@ from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.compress.context import META as COMPRESSOR
-from gr2.compress.context import Compressor
+from gr2.compress.context import Compressor, with_whole_history
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.lm.batches import chunks, epoch_picks
@@ -224,7 +224,11 @@ def main(run: Path, config: Config, seed: int) -> None:
         valid = advised.split(Split.VALID)
         checkpoint = replace(rewarded, advice=config.advice)
         if (run / READS[5] / COMPRESSOR).exists():
-            checkpoint = checkpoint.with_compressor(Compressor.load(run / READS[5], corpus, ids))
+            compressor = Compressor.load(run / READS[5], corpus, ids)
+            checkpoint = checkpoint.with_compressor(compressor)
+            # Slates hold the newest events only ([slates] history_cap); the compressor reads more, here as in serving.
+            advised = Slates(slates=tuple(with_whole_history(advised.slates, corpus, compressor.limits.newest)))
+            valid = advised.split(Split.VALID)
         direct(checkpoint, advised, opinions, config, seed, work, worth)
         if config.advice and valid:
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))

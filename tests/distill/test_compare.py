@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import shop
 
-from gr2.distill.compare import CUT_OFF, DIRECT, THINKING, Contestant, rows, timed
+from gr2.distill.compare import BEFORE, CUT_OFF, DIRECT, THINKING, WRITE_AT_ONCE, Contestant, rows, timed
 from gr2.distill.students import Run
-from gr2.types import Ranking, Split
+from gr2.types import AnswerStatus, Ranking, Split
 
 VALID, TEST = shop.slates(4, Split.VALID), shop.slates(4, Split.TEST)
 
@@ -41,7 +41,8 @@ def table(tmp_path_factory):
     run = Run(run=tmp_path_factory.mktemp("run"), out=tmp_path_factory.mktemp("out"))
     object.__setattr__(run, "slates", Slates())
     models = [
-        contestant(THINKING, [True, True, False, False]),
+        contestant(THINKING, [True, False, False, False]),
+        contestant(BEFORE, [True, True, False, False]),
         contestant(CUT_OFF, [True, False, True, False]),
         contestant(DIRECT, [True, True, True, True]),
         contestant("small", [True, True, True, False]),
@@ -58,20 +59,21 @@ def test_values_and_costs(table):
     assert (cost.low, cost.ours, cost.high) == (1, 2, 4)
 
 
-def test_the_hard_slates_are_those_where_thinking_names_another_first(table):
-    """The third and the fourth."""
-    hard = {name: table["t", name, "R@1, hard"] for name in (THINKING, CUT_OFF, DIRECT)}
+def test_the_hard_slates_are_those_where_the_thought_cut_off_names_another_first(table):
+    """The second and the third."""
+    hard = {name: table["t", name, "R@1, hard"] for name in (THINKING, BEFORE, CUT_OFF, DIRECT)}
     assert {name: (row.ours, row.n) for name, row in hard.items()} == {
         THINKING: (0, 2),
+        BEFORE: (1 / 2, 2),
         CUT_OFF: (1 / 2, 2),
         DIRECT: (1, 2),
     }
 
 
 def test_differences_are_paired(table):
-    assert table["t-differences", "small", "R@1 less thinking"].ours == 3 / 4 - 2 / 4
+    assert table["t-differences", "small", "R@1 less thinking"].ours == 3 / 4 - 1 / 4
     assert table["t-differences", "small", "R@1 less direct"].ours == 3 / 4 - 1
-    assert table["t-differences", "small", "R@1 less thinking, hard"].ours == 1 / 2 - 0
+    assert table["t-differences", "small", "R@1 less thinking, hard"].ours == 1 - 0
     assert ("t-differences", DIRECT, "R@1 less direct") not in table
 
 
@@ -87,3 +89,13 @@ def test_every_call_is_of_one_slate():
     low, middle, high = timed(lambda slates: calls.append(len(slates)), TEST)
     assert calls == [1] * 5  # the first one is not timed
     assert 0 <= low <= middle <= high
+
+
+def test_a_thought_cut_off_is_written_as_an_answer_alone():
+    checkpoint = shop.checkpoint()
+    rankings = WRITE_AT_ONCE.rank(checkpoint, TEST, None)
+    assert {r.status for r in rankings} == {AnswerStatus.VALID}
+    assert {r.thought for r in rankings} == {""}
+    said = [WRITE_AT_ONCE.said(checkpoint, r) for r in rankings]
+    lengths = [len(t) for t in checkpoint.tokenizer(said, add_special_tokens=False)["input_ids"]]
+    assert lengths == [shop.K + 2] * len(TEST)

@@ -112,6 +112,23 @@ def test_what_cannot_be_compared_is_refused(home, tmp_path):
         compare([home / "full-0"], {"other": [tmp_path / "absent"]}, "ablation")
 
 
+def test_a_mode_that_only_one_of_them_has_is_left_out(home, tmp_path):
+    less = shutil.copytree(home / "all-0", tmp_path / "less")
+    summary = read_json(less / "13_evaluate" / "summary.json")
+    for table in summary["table"].values():
+        del table["gr2_thinking"]
+    write_json(less / "13_evaluate" / "summary.json", summary)
+    for full, without in (("full-0", less), (less, "full-0")):
+        rows, _ = compare([home / full], {"x": [home / without]}, "ablation")
+        assert {row.more["mode"] for row in rows} == {"gr2_direct"}
+    for table in summary["table"].values():
+        del table["lambdamart"]
+    summary["best_legacy"] = "incoming"
+    write_json(less / "13_evaluate" / "summary.json", summary)
+    with pytest.raises(UserError, match="other rankers"):
+        compare([home / "full-0"], {"x": [less]}, "ablation")
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_says_it_all(rows, compared):
     text = page(rows, "shop", compared[1])
     loaded = re.findall(r"""(?:\bsrc|\bhref|url\()\s*=?\s*["']?([^"'\s>)]+)""", text)

@@ -322,3 +322,12 @@ def test_markdown_goes_between_the_markers():
     assert fill(f"a {MARKER}old{MARKER} b", "new") == f"a {MARKER}\nnew\n{MARKER} b"
     with pytest.raises(UserError, match="stands 1 times"):
         fill(f"a {MARKER}", "new")
+
+
+@pytest.mark.parametrize(("weight", "said"), [(1.5, True), (0.0, False)])
+def test_advice_that_weighs_nothing_is_not_named_beside_the_model(tmp_path, weight, said):
+    out = make_run(tmp_path / "run", {"advice": oracle, "gr2_direct": anti})
+    with stage_folder(tmp_path / "run" / "10_direct", {}, {}) as work:
+        work.counts["advice"] = weight
+    write_report(tmp_path / "run", out)
+    assert ("Beside the model stands advice" in out.read_text(encoding="utf-8")) == said

@@ -7,7 +7,7 @@ from test_metrics import slate
 
 from gr2.evaluate import probes
 from gr2.evaluate.arrays import orders_of
-from gr2.reward.scores import auc, ndcg, promotion
+from gr2.reward.scores import ndcg
 from gr2.types import AnswerStatus, Ranking
 
 
@@ -87,10 +87,3 @@ def test_agreement_when_shuffled() -> None:
     agreement = probes.shuffle_agreement(first, second)
     assert agreement["shuffle_same_first"].tolist() == [1, 0]
     assert agreement["shuffle_tau"] == pytest.approx([1, -1])
-
-
-def test_a_tail_swap_keeps_what_it_inherits() -> None:
-    slates = [slate((1, 0, 0, 0)), slate((0, 0, 1, 0))]
-    # AUC: unchanged where the target is first, one of three pairs lost where it is third
-    assert probes.tail_swap_profit(slates, lambda order, s: auc(order, s.gains)) == pytest.approx((0 - 1 / 3) / 2)
-    assert probes.tail_swap_profit(slates, lambda order, s: promotion(order, s.target)) == pytest.approx(-1 / 4 / 2)

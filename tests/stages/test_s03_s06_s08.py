@@ -67,6 +67,17 @@ def test_nats_per_item_of_random_weights_by_hand():
     assert nats == pytest.approx(2 * log(checkpoint.model.config.vocab_size), abs=1e-4)
 
 
+def test_validation_events_are_of_people_who_have_some(monkeypatch):
+    """One person in twenty has held-out events, and no more than four such people are asked."""
+    corpus, some = shop.corpus(), []
+    for n, timeline in enumerate(corpus.timelines):
+        some.append(timeline if n % 20 == 1 else replace(timeline, splits=(Split.TRAIN,) * len(timeline.splits)))
+    monkeypatch.setattr(s03_midtrain, "VALID_USERS", 4)
+    assert len(s03_midtrain.validation_events(shop.checkpoint(), corpus)) in (3, 4)
+    found = s03_midtrain.validation_events(shop.checkpoint(), replace(corpus, timelines=tuple(some)))
+    assert len(found) == min(4, len(corpus.timelines[1::20]))
+
+
 def test_midtraining_learns_the_taste(midtrained):
     """Knowing nothing costs log 24 nats, knowing the department log 4."""
     checkpoint, folder = midtrained
@@ -167,6 +178,16 @@ def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
     assert not (folder / "trl").exists()
     before, after = (row["ndcg"] for row in read_metrics(folder) if row["phase"] == "rl_valid")
     assert torch.equal(weights(checkpoint), weights(tuned[0])) == (after < before)
+
+
+def test_a_line_of_rollouts_ends_where_it_was_ended_and_nowhere_else(tmp_path):
+    """A model of bytes may write U+2028 or U+0085, which are line ends to str.splitlines."""
+    lines = [json.dumps({"step": step, "text": "a\u2028b\u0085"}, ensure_ascii=False) + "\n" for step in (0, 1)]
+    (tmp_path / "trl" / "checkpoint-1").mkdir(parents=True)
+    (tmp_path / "trl" / "checkpoint-1" / "trainer_state.json").touch()
+    (tmp_path / "rollouts.jsonl").write_text("".join(lines) + '{"step": 1, "te', encoding="utf-8")
+    assert s08_rl.rewind(tmp_path / "trl", tmp_path / "rollouts.jsonl") == 1
+    assert (tmp_path / "rollouts.jsonl").read_text(encoding="utf-8") == lines[0]
 
 
 @pytest.mark.parametrize(("moment", "made_again"), [("on_step_end", [2]), ("on_train_end", [])])

@@ -71,6 +71,7 @@ fit = { steps = 20, batch_size = 4, learning_rate = 5e-3 }
 k = 4
 folds = 2
 min_history = 2
+history_cap = 6
 sasrec = { dim = 16, layers = 1, epochs = 2 }
 
 [traces]
@@ -299,7 +300,10 @@ def test_a_checkpoint_of_other_ids_is_refused_in_one_line(copy, capsys):
 
 
 def test_what_is_served_shows_short_contexts(tiny):
-    bundle, trained = Bundle.load(tiny.folder / "11_bundle"), Slates.load(tiny.folder / "04_slates").split(Split.TRAIN)
+    """Slates hold six events; the compressor reads eight, in training, evaluation and serving alike."""
+    bundle, trained = Bundle.load(tiny.folder / "11_bundle"), Slates.load(tiny.folder / "10_direct").split(Split.TRAIN)
+    assert max(len(s.history) for s in Slates.load(tiny.folder / "04_slates").slates) == 6
+    assert max(len(s.history) for s in trained) > 6
     compressor = bundle.model.compressor
     assert compressor
     assert Compressor.load(tiny.folder / "10_direct", bundle.corpus, bundle.ids).cache == compressor.cache
