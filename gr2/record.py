@@ -167,7 +167,7 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
     aside.mkdir(parents=True, exist_ok=True)
     write_json(key_file, key)
     work = StageFolder(path=aside, resumed=resumed)
-    start = time.time()
+    start, made_by = time.time(), {"git_commit": git_commit(), "code": digest_code()}
     yield work
     key_file.unlink()
     write_json(
@@ -180,8 +180,7 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
             "resumed": resumed,
             "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "git_commit": git_commit(),
-            "code": digest_code(),
+            **made_by,
             "device": f"{platform.machine()}, {os.cpu_count()} cores",
             "versions": {p: version(p) for p in ("gr2", "torch", "transformers", "trl", "lightgbm", "scikit-learn")},
         },

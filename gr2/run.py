@@ -166,11 +166,11 @@ def changes(run: Path, stage: str, config: RunConfig) -> list[str]:
     Inputs that are not complete now are made before it and are compared then. A file of the user's that is gone is not
     missed: what was read of it is in the stage.
     """
-    folder, module = run / folder_of(stage), module_of(stage)
+    folder = run / folder_of(stage)
     if not is_complete(folder):
         return []
     record = read_json(folder / RECORD)
-    inputs = {name: run / name for name in module.READS if is_complete(run / name)}
+    inputs = {name: path for name, path in inputs_of(run, stage, config).items() if is_complete(path)}
     now = key_of({**config.tables[table_of(stage)].model_dump(), "seed": config.seed}, inputs)
     changed = differences(record["config"], now["config"])
     changed += [f"another {name}" for name, digest in now["inputs"].items() if record["inputs"].get(name) != digest]
@@ -179,6 +179,13 @@ def changes(run: Path, stage: str, config: RunConfig) -> list[str]:
         if f"{name}_digest" in known and path.is_file() and digest_file(path) != known[f"{name}_digest"]:
             changed.append(f"another {path}")
     return changed
+
+
+def inputs_of(run: Path, stage: str, config: RunConfig) -> dict[str, Path]:
+    """The stage folders that it reads: READS of the run, and what its Config's `elsewhere` names where it has one."""
+    table = config.tables[table_of(stage)]
+    other = table.elsewhere() if hasattr(table, "elsewhere") else {}
+    return {name: run / name for name in module_of(stage).READS} | other
 
 
 def files_of(stage: str, config: RunConfig) -> dict[str, Path]:

@@ -1,5 +1,6 @@
 """Runs of real, tiny stages, loaded the way the real ones are."""
 
+import shutil
 import subprocess
 import sys
 
@@ -29,12 +30,17 @@ class Config(BaseModel):
     plus: int = 1
     log: Path | None = None
 
+    teacher: Path | None = None
+
     def files(self):
         return {{"log": self.log}} if self.log else {{}}
 
+    def elsewhere(self):
+        return {{"teacher": self.teacher}} if self.teacher else {{}}
+
 
 def main(run, config, seed):
-    inputs = {{r: run / r for r in READS}}
+    inputs = {{r: run / r for r in READS}} | config.elsewhere()
     with stage_folder(run / NAME, {{**config.model_dump(), "seed": seed}}, inputs) as work:
         half = work.path / "half.txt"
         half.write_text(half.read_text() + "again" if half.exists() else "once")
@@ -149,6 +155,20 @@ def test_another_input_is_refused(tmp_path, run):
     write_json(run / "01_one" / RECORD, {**record, "digest": "other"})
     with pytest.raises(UserError, match="another 01_one"):
         go(run, config(tmp_path))
+
+
+def test_another_teacher_in_the_same_folder_is_refused(tmp_path, run):
+    """A stage may read a folder of another run; where it is gone, it is not missed."""
+    go(run.with_name("other"), config(tmp_path), ALL[:1])
+    teacher = run.with_name("other") / "01_one"
+    mine = config(tmp_path, f"[two]\nteacher = {str(teacher)!r}\n")
+    go(run, mine)
+    record = read_json(teacher / RECORD)
+    write_json(teacher / RECORD, {**record, "digest": "made again"})
+    with pytest.raises(UserError, match=r"02_two: made with another config or inputs \(another teacher\)"):
+        go(run, mine)
+    shutil.rmtree(teacher)
+    go(run, mine)
 
 
 @pytest.fixture

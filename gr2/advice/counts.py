@@ -105,7 +105,7 @@ def cross_count(corpus: Corpus, fold_of: Mapping[str, int]) -> CrossCounts:
 def count(timelines: Sequence[Timeline], row: Mapping[str, int]) -> Counts:
     """Counts of the training events of these users; `row` is item id -> catalogue row."""
     n = len(row)
-    firsts = [_first_events(t, row) for t in timelines]
+    firsts = [first_events(t, row) for t in timelines]
     rows = [np.fromiter(f.keys(), dtype=np.int64) for f in firsts]
     times = [np.fromiter(f.values(), dtype=np.int64) for f in firsts]
     items = _join(rows)
@@ -125,7 +125,7 @@ def look_up(matrix: csr_matrix, rows_M: np.ndarray, columns_M: np.ndarray) -> np
     return np.asarray(matrix[rows_M, columns_M], dtype=np.float32).ravel()
 
 
-def _first_events(timeline: Timeline, row: Mapping[str, int]) -> dict[int, int]:
+def first_events(timeline: Timeline, row: Mapping[str, int]) -> dict[int, int]:
     """Row of each distinct training item, in order of its first event -> that event's time."""
     firsts: dict[int, int] = {}
     for item, time, split in zip(timeline.item_ids, timeline.times, timeline.splits, strict=True):

@@ -49,13 +49,13 @@ def students(run: Run) -> dict[str, Path]:
     """Name -> folder of every student; goes on where a stopped call was."""
     kept = Traces.load(run.run / "05_traces").kept()
     slates, teacher = Slates.load(run.run / "04_slates"), in_process(run.checkpoint(run.run / "08_rl").model)
-    middle = run.run / "03_midtrain"
+    middle, sft = run.run / "03_midtrain", s07_opd.sft_config(run.run / "06_sft")
     inputs = [middle, run.run / "04_slates", run.run / "05_traces", run.run / "08_rl"]
 
     def taught(config: s07_opd.Config) -> Callable[[StageFolder], Checkpoint]:
         def train(work: StageFolder) -> Checkpoint:
             student, start = run.checkpoint(middle), time.process_time()
-            s07_opd.opd(student, teacher, slates, kept, config, run.seed, work)
+            s07_opd.opd(student, teacher, slates, kept, config, sft, run.seed, work)
             work.counts["cpu_seconds"] = round(time.process_time() - start, 3)
             return student
 

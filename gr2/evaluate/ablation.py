@@ -95,7 +95,7 @@ def _other_code(one: Finished, base: Finished) -> list[str]:
         f"{one.folder.name}/{stage}: commit {record['git_commit']}, the full run's {theirs['git_commit']}"
         for stage, record in one.records.items()
         for theirs in [base.records[stage]]
-        if record["digest"] != theirs["digest"] and record["git_commit"] != theirs["git_commit"]
+        if record["digest"] != theirs["digest"] and record["code"] != theirs["code"]
     ]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from gr2.artifacts import Corpus, SemanticIds
+from gr2.errors import in_one_line
 from gr2.evaluate.results import Result, put_rows, reached
 from gr2.evaluate.significance import Draws, interval
 from gr2.lm.checkpoint import Checkpoint
@@ -177,4 +178,5 @@ def main() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     keep_freed_memory()
-    main()
+    with in_one_line():
+        main()

@@ -85,7 +85,7 @@ def complete(
             pad=pad,
             budget=budget.thought,
         )
-        longest = budget.thought + 1 + max(len(s.candidates) for s in part) + 1
+        longest = longest_rollout(part, budget.thought)
         written = greedy(checkpoint, prompts, longest=longest, stops=[stop], hold=held if constrained else None)
         texts += [text.replace(PAD, "") for text in tokenizer.batch_decode(written, skip_special_tokens=False)]
     return texts

@@ -34,7 +34,7 @@ from gr2.lm.keep import keeper
 from gr2.lm.loss import weighted_next_token
 from gr2.lm.rank import rank_by_writing
 from gr2.lm.train import FitConfig, fit
-from gr2.record import StageFolder, is_complete, stage_folder
+from gr2.record import RECORD, StageFolder, is_complete, read_json, stage_folder
 from gr2.reward.conditional import conditional_reward
 from gr2.rl.advantage import group_advantages
 from gr2.stages import s03_midtrain, s06_sft
@@ -86,6 +86,10 @@ class Config(BaseModel):
     def cold(self) -> int:
         """Steps of the cold start."""
         return 0 if self.teacher == ITSELF else self.cold_steps
+
+    def elsewhere(self) -> dict[str, Path]:
+        """The teacher's folder, where it is read, by the name that it has in the record."""
+        return {} if self.teacher in ("", ITSELF) else {"teacher": Path(self.teacher)}
 
     @model_validator(mode="after")
     def consistent(self) -> "Config":
@@ -158,22 +162,23 @@ def opd(
     slates: Slates,
     kept: Sequence[Trace],
     config: Config,
+    sft: s06_sft.Config,
     seed: int,
     work: StageFolder,
 ) -> None:
-    """Train the student's model in place. Raises UserError when a step would read traces and none was kept."""
+    """Train the student's model in place; words of traces weigh as `sft` says. Raises UserError when a step would read
+    traces and none was kept."""
     reads_traces = config.cold > 0 or config.objective in TOLD
     if reads_traces and not kept:
         raise UserError("05_traces: no trace was kept; raise [traces] attempts, or take no [opd] cold_steps")
     if config.traces:
         drawn = np.random.default_rng(seed).permutation(len(kept))[: config.traces]
         kept = [kept[i] for i in drawn]
-    weights = s06_sft.Config.model_validate({"fit": config.fit})
     lesson = Lesson(
         student=student,
         teacher=teacher,
         train=slates.split(Split.TRAIN),
-        texts=s06_sft.make_rows(student, slates, kept, weights) if reads_traces else None,
+        texts=s06_sft.make_rows(student, slates, kept, sft) if reads_traces else None,
         forgetting=keeper(student),
         config=config,
         seed=seed,
@@ -190,6 +195,12 @@ def opd(
         seed=seed,
         evaluate=lambda: thinking_metrics(student, valid, config.thought_tokens),
     )
+
+
+def sft_config(folder: Path) -> s06_sft.Config:
+    """What a run's 06_sft was made with."""
+    made_with = read_json(folder / RECORD)["config"]
+    return s06_sft.Config.model_validate({name: value for name, value in made_with.items() if name != "seed"})
 
 
 def meet(config: Config, student: Checkpoint, corpus: Corpus, ids: SemanticIds) -> Teacher:
@@ -239,8 +250,7 @@ def start(run: Path, config: Config, corpus: Corpus, ids: SemanticIds, seed: int
 
 
 def main(run: Path, config: Config, seed: int) -> None:
-    elsewhere = config.teacher not in ("", ITSELF)
-    inputs = {name: run / name for name in READS} | ({"teacher": Path(config.teacher)} if elsewhere else {})
+    inputs = {name: run / name for name in READS} | config.elsewhere()
     with stage_folder(run / NAME, {**config.model_dump(), "seed": seed}, inputs) as work:
         if not config.teacher:
             work.counts["left_out"] = True
@@ -249,7 +259,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         student = start(run, config, corpus, ids, seed, work)
         teacher = meet(config, student, corpus, ids)
         kept = Traces.load(run / READS[4]).kept()
-        opd(student, teacher, Slates.load(run / READS[3]), kept, config, seed, work)
+        opd(student, teacher, Slates.load(run / READS[3]), kept, config, sft_config(run / READS[5]), seed, work)
         student.save(work.path)
         work.counts["parameters"] = student.model.num_parameters()
         work.counts["nats_per_item"] = s03_midtrain.validation_nats(student, corpus)["nats_per_item"]

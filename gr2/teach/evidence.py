@@ -136,7 +136,7 @@ def _covisits(visits: Visits, rows: Rows) -> tuple[list[np.ndarray], np.ndarray]
 
 def _alike(visits: Visits, rows: Rows) -> np.ndarray:
     """Have the viewers most like this one seen the candidate near what this one has just seen, and more than others?"""
-    counted = votes(visits.neighbours, visits.has, rows.users, rows.history, rows.candidates)
+    counted = votes(visits.neighbours, visits.neighbours.has, rows.users, rows.history, rows.candidates)
     candidates = np.maximum(rows.candidates, 0)
     return np.log(counted / (visits.others_with(rows.users[:, None], candidates) + SHRINK) + 1e-4)
 

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
+from gr2.advice.counts import SPAN, first_events
 from gr2.artifacts import Corpus
-from gr2.retrieve.neighbours import Neighbours
-from gr2.types import Split, Timeline
+from gr2.retrieve.neighbours import Neighbours, remember
 
 WINDOWS = (1, 3, 10)
 """How many places after an item another one still counts as following it."""
-SPAN = 2**40
-"""More than any time in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +34,6 @@ class Visits:
     origin: int
     clock: np.ndarray
     """(E,) int64 `item * SPAN + time`, rising."""
-    has: csr_matrix
-    """(U, N) 1 where the user has the item."""
     popularity: np.ndarray
     """(N,) users with the item."""
     together: csr_matrix
@@ -82,24 +78,19 @@ def count(corpus: Corpus) -> Visits:
     """Count the training events."""
     n, users = len(corpus.items), len(corpus.timelines)
     origin = min((t.times[0] for t in corpus.timelines if t.times), default=0)
-    firsts = [_first_events(t, corpus.row) for t in corpus.timelines]
+    firsts = [first_events(t, corpus.row) for t in corpus.timelines]
     user = np.repeat(np.arange(users), [len(f) for f in firsts])
     item = _join(list(f.keys()) for f in firsts)
     time = _join(list(f.values()) for f in firsts) - origin
-    key = user * n + item
-    order = np.argsort(key)
-    has = csr_matrix((np.ones(len(key), np.float32), (user, item)), shape=(users, n))
-    together = csr_matrix(has.T @ has)
+    neighbours = remember(corpus)
+    together = csr_matrix(neighbours.has.T @ neighbours.has)
     together.sort_indices()  # else every look-up scans a whole row
     return Visits(
         user_row={t.user_id: row for row, t in enumerate(corpus.timelines)},
-        neighbours=Neighbours(
-            n_items=n, n_users=users, keys=key[order], places=_join(range(len(f)) for f in firsts)[order]
-        ),
-        times=time[order],
+        neighbours=neighbours,
+        times=time[np.argsort(user * n + item)],
         origin=origin,
         clock=np.sort(item * SPAN + time),
-        has=has,
         popularity=np.bincount(item, minlength=n),
         together=together,
         after={w: _after(user, item, w, n) for w in WINDOWS},
@@ -110,15 +101,6 @@ def look_up(matrix: csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.nda
     """Float32 entries of a sparse matrix, in the shape to which `rows` and `columns` broadcast."""
     rows, columns = np.broadcast_arrays(rows, columns)
     return np.asarray(matrix[rows.ravel(), columns.ravel()], dtype=np.float32).reshape(rows.shape)
-
-
-def _first_events(timeline: Timeline, row: dict[str, int]) -> dict[int, int]:
-    """Row of each distinct training item, in order of its first event -> that event's time."""
-    firsts: dict[int, int] = {}
-    for item, time, split in zip(timeline.item_ids, timeline.times, timeline.splits, strict=True):
-        if split is Split.TRAIN:
-            firsts.setdefault(row[item], time)
-    return firsts
 
 
 def _after(user: np.ndarray, item: np.ndarray, window: int, n: int) -> csr_matrix:

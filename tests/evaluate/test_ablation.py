@@ -29,7 +29,7 @@ def with_digests(run, code="abc"):
     """Records as a stage writes them: the digest of 13_evaluate is the run's own."""
     for path in run.glob(f"*/{RECORD}"):
         digest = str(run) if path.parent.name == "13_evaluate" else "common"
-        write_json(path, {**read_json(path), "digest": digest, "git_commit": code})
+        write_json(path, {**read_json(path), "digest": digest, "git_commit": code, "code": f"code of {code}"})
     return run
 
 

@@ -55,7 +55,7 @@ def models(tmp_path_factory):
 def taught(models, folder, **changes):
     student, teacher = shop.clone(models[0]), models[1].model
     config = OPD.model_copy(update=changes)
-    s07_opd.opd(student, in_process(teacher), SLATES, TRACES.kept(), config, 0, shop.work(folder))
+    s07_opd.opd(student, in_process(teacher), SLATES, TRACES.kept(), config, SFT, 0, shop.work(folder))
     return student
 
 
@@ -86,7 +86,7 @@ def test_sft_hears_no_teacher_and_learns_from_so_many_traces(models, tmp_path):
     def weights(teacher, kept, **changes):
         student, update = shop.clone(models[0]), {"fit": fit, "rollouts": 2, "valid_slates": 0, **changes}
         config = OPD.model_copy(update=update)
-        s07_opd.opd(student, in_process(teacher), SLATES, kept, config, 0, shop.work(tmp_path))
+        s07_opd.opd(student, in_process(teacher), SLATES, kept, config, SFT, 0, shop.work(tmp_path))
         return torch.cat([p.detach().flatten() for p in student.model.parameters()])
 
     taught = weights(models[1].model, kept, objective="sft", traces=2)
@@ -104,7 +104,7 @@ def test_reverse_kl_reads_no_reward(models, tmp_path):
     def weights(slates, objective):
         student = models[1].with_model(copy.deepcopy(models[1].model))
         config = OPD.model_copy(update={"objective": objective, "fit": fit, "cold_steps": 0, "valid_slates": 0})
-        s07_opd.opd(student, in_process(models[0].model), slates, (), config, 0, shop.work(tmp_path))
+        s07_opd.opd(student, in_process(models[0].model), slates, (), config, SFT, 0, shop.work(tmp_path))
         return torch.cat([p.detach().flatten() for p in student.model.parameters()])
 
     assert torch.equal(weights(SLATES, "reverse_kl"), weights(moved, "reverse_kl"))
@@ -120,7 +120,7 @@ def test_told_the_target_it_teaches_itself(models, tmp_path):
     student = shop.clone(models[1])
     teacher = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
     assert teacher.model is None
-    s07_opd.opd(student, teacher, SLATES, (), config, 0, shop.work(tmp_path))
+    s07_opd.opd(student, teacher, SLATES, (), config, SFT, 0, shop.work(tmp_path))
     rows = [row["reverse_kl"] for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
     assert len(rows) == 40
     assert sum(rows[-10:]) < 0.9 * sum(rows[:10])
@@ -137,7 +137,7 @@ def test_what_an_item_head_reads_of_histories_is_kept(tmp_path, monkeypatch):
     def changed() -> float:
         student = shop.clone(before)
         teacher = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
-        s07_opd.opd(student, teacher, SLATES, (), config, 0, shop.work(tmp_path))
+        s07_opd.opd(student, teacher, SLATES, (), config, SFT, 0, shop.work(tmp_path))
         return change(was, student.model.model(row).last_hidden_state, torch.ones_like(row, dtype=torch.bool)).item()
 
     minded = changed()
@@ -147,7 +147,7 @@ def test_what_an_item_head_reads_of_histories_is_kept(tmp_path, monkeypatch):
 
 def test_no_trace_is_the_users_error(models, tmp_path):
     with pytest.raises(UserError, match="no trace was kept; raise"):
-        s07_opd.opd(models[0], in_process(models[1].model), SLATES, (), OPD, 0, shop.work(tmp_path))
+        s07_opd.opd(models[0], in_process(models[1].model), SLATES, (), OPD, SFT, 0, shop.work(tmp_path))
 
 
 def test_another_tokenizer_is_the_users_error(models, tmp_path):
@@ -179,7 +179,8 @@ def test_what_does_not_go_together_is_refused(changes, message):
 
 def complete(folder, digest) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "record.json").write_text(json.dumps({"digest": digest}))
+    config = {**SFT.model_dump(), "seed": 0} if digest == "06_sft" else {}
+    (folder / "record.json").write_text(json.dumps({"digest": digest, "config": config}))
 
 
 @pytest.fixture
@@ -218,3 +219,9 @@ def test_from_files_a_smaller_student(run, models):
     assert record["inputs"]["teacher"] == "big"
     assert record["counts"]["parameters"] < models[1].model.num_parameters()
     assert (run / "07_opd" / "midtrained" / "model.safetensors").exists()
+
+
+def test_words_weigh_as_in_the_runs_own_sft(run):
+    heavy = {**SFT.model_dump(), "lambda_reasoning": 0.25, "seed": 0}
+    (run / "06_sft" / "record.json").write_text(json.dumps({"digest": "06_sft", "config": heavy}))
+    assert s07_opd.sft_config(run / "06_sft") == SFT.model_copy(update={"lambda_reasoning": 0.25})
