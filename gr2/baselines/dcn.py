@@ -3,7 +3,7 @@
 A cross layer is x0 * (W x + b) + x with a full-rank W: every layer raises the degree of the feature products by one. A
 score depends on its candidate alone; what the neighbours are is known only through features (as `score_below_first`).
 The loss, though, is softmax cross-entropy over the slate (`network.list_loss`), which beat the paper's binary
-cross-entropy by far on validation (docs/baselines.md). Tuned as `tuning` says. (the grid is ours)
+cross-entropy by far on validation slates when it was built. Tuned as `tuning` says. (the grid is ours)
 """
 
 from itertools import product
