@@ -56,7 +56,8 @@ def students(run: Run) -> dict[str, Path]:
         def train(work: StageFolder) -> Checkpoint:
             student, start = run.checkpoint(middle), time.process_time()
             s07_opd.opd(student, teacher, slates, kept, config, sft, run.seed, work)
-            work.counts["cpu_seconds"] = round(time.process_time() - start, 3)
+            if not work.resumed:  # else it would be the seconds of the last try only
+                work.counts["cpu_seconds"] = round(time.process_time() - start, 3)
             return student
 
         return train
@@ -85,7 +86,9 @@ def rows(run: Run, table: str, made: Mapping[str, Path]) -> list[Result]:
     found += worth(run, table, "teacher", teacher, teacher, test)
     for name, folder in made.items():
         found += worth(run, table, name, run.checkpoint(folder), teacher, test)
-        found.append(fact(table, name, "CPU seconds", read_json(folder / RECORD)["counts"]["cpu_seconds"]))
+        counts = read_json(folder / RECORD)["counts"]
+        if "cpu_seconds" in counts:
+            found.append(fact(table, name, "CPU seconds", counts["cpu_seconds"]))
     return found
 
 

@@ -9,7 +9,7 @@ from gr2.distill.students import Run
 from gr2.errors import UserError
 from gr2.lm.train import FitConfig
 from gr2.record import stage_folder
-from gr2.stages import s07_opd
+from gr2.stages import s06_sft, s07_opd
 from gr2.types import Split
 
 SLATES = Slates(slates=(*shop.slates(12, Split.TRAIN), *shop.slates(6, Split.TEST)))
@@ -32,6 +32,8 @@ def made(tmp_path_factory):
     for name, artifact in stages.items():
         with stage_folder(folder / name, {"seed": 0}, {}) as work:
             artifact.save(work.path)
+    with stage_folder(folder / "06_sft", {**s06_sft.Config(fit=FIT).model_dump(), "seed": 0}, {}):
+        pass
     run = Run(run=folder, out=folder / "opd-study")
     with pytest.MonkeyPatch.context() as patch:
         opd = s07_opd.Config.model_validate({"cold_steps": 1, "rollouts": 2, "valid_slates": 0, "fit": FIT})

@@ -16,7 +16,11 @@ from gr2 import cli
 from gr2.artifacts import Rankings, Scores, SemanticIds, Slates
 from gr2.baselines.stack import VOICES
 from gr2.compress.context import Compressor, key
+from gr2.distill import students
+from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.nano import NanoConfig
+from gr2.lm.train import FitConfig
 from gr2.record import RECORD, digest_folder, read_json
 from gr2.run import STAGES, folder_of
 from gr2.serve.ranker import Bundle
@@ -313,6 +317,30 @@ def test_what_is_served_shows_short_contexts(tiny):
     assert shown == compressor.compress(slate.history)
     assert len(shown) == 3  # under half of eight
     assert Checkpoint.load(tiny.folder / "08_rl", bundle.corpus, bundle.ids).renderer.shown(slate) == slate.history[-8:]
+
+
+def test_smaller_models_are_made_once_and_read_what_the_direct_model_reads(tiny, home, tmp_path, monkeypatch):
+    few = FitConfig(steps=2, batch_size=4, learning_rate=1e-3, warmup_steps=1)
+    shape = NanoConfig(width=16, layers=1, head_width=16, feed=32, words=300, context=256)
+    for name, value in (("SHAPES", {"small-4": shape}), ("SMALL", few), ("PRUNED", few)):
+        monkeypatch.setattr(students, name, value)
+    run = students.Run(run=tiny.folder, out=tmp_path / "distilled")
+    made = students.make_students(run)
+    assert list(made) == ["pruned-1", "small-4"]
+    pruned, small = (run.checkpoint(folder) for folder in made.values())
+    assert len(pruned.model.model.layers) == 1
+    assert small.model.num_parameters() < run.direct.model.num_parameters()
+    slate = max(run.slates.split(Split.TEST), key=lambda s: len(s.history))
+    for student in (pruned, small):
+        assert student.beside == run.direct.beside
+        assert student.renderer.shown(slate) == run.direct.renderer.shown(slate)
+        assert len(student.renderer.shown(slate)) == 3
+    again = {folder: (folder / RECORD).stat().st_mtime_ns for folder in made.values()}
+    assert students.make_students(run) == made
+    assert again == {folder: (folder / RECORD).stat().st_mtime_ns for folder in made.values()}
+    monkeypatch.setattr(students, "PRUNED", few.model_copy(update={"steps": 3}))
+    with pytest.raises(UserError, match="pruned-1: made with another config or inputs"):
+        students.make_students(run)
 
 
 def test_rank_asks_the_bundle(tiny, home, capsys):
