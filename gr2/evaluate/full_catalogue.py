@@ -40,11 +40,12 @@ WIDTH = 50
 """Beams: enough that ten unseen items are left of them."""
 BATCH = 128
 PUBLISHED = {
-    ("beauty-catalogue", "SASRec, full cross-entropy", "R@10"): 0.0859,
-    ("beauty-catalogue", "SASRec, full cross-entropy", "N@10"): 0.0503,
+    ("beauty-catalogue", "SASRec, full cross-entropy", "R@10"): 0.0897,
+    ("beauty-catalogue", "SASRec, full cross-entropy", "N@10"): 0.0539,
     ("beauty-catalogue", "mid-trained, held beam", "R@10"): 0.0774,
 }
-"""Table, row and metric: a careful public re-run of three seeds, and P1 (method §6)."""
+"""Table, row and metric: a careful public re-run of three seeds with the events in the order of the data set, as ours
+are (.0859 and .0503 without), and P1 (method §6)."""
 
 
 @dataclass(frozen=True, kw_only=True)
