@@ -52,5 +52,5 @@ def test_rows_pool_seeds_and_stand_beside_the_papers() -> None:
     made = {r.metric: r for r in rows("beauty-catalogue", "SASRec, full cross-entropy", users, seeds)}
     assert made["R@10"].ours == (1 / 4 + 2 / 4) / 2
     assert made["R@10"].more == {"by_seed": [0.25, 0.5]}
-    assert (made["R@10"].paper, made["R@10"].match, made["R@10"].n) == (0.0859, "yes", 4)
+    assert (made["R@10"].paper, made["R@10"].match, made["R@10"].n) == (0.0897, "yes", 4)
     assert made["R@10"].low <= made["R@10"].ours <= made["R@10"].high
