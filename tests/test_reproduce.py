@@ -99,7 +99,8 @@ def test_a_failing_command_is_one_line_and_changes_nothing(docs):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_stopped_by_a_signal_it_puts_the_files_back(docs, number):
     Path("make.py").write_text("open('started', 'w').close()\nimport time\ntime.sleep(600)\n")
-    program = "import sys; from gr2 import cli; sys.argv = ['gr2', 'reproduce', 'nano']; cli.main()"
+    heard = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # where nohup runs the tests it is ignored
+    program = f"{heard}; import sys; from gr2 import cli; sys.argv = ['gr2', 'reproduce', 'nano']; cli.main()"
     asked = subprocess.Popen([sys.executable, "-c", program])
     while not Path("started").exists() and asked.poll() is None:
         time.sleep(0.1)
