@@ -111,7 +111,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'slates'?`, or all there is to choose from when nothing is near."""
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -126,6 +126,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, name, rate, weights):
 def test_nearest():
     assert nearest("trace", ["traces", "sft"]) == "did you mean 'traces'?"
     assert nearest("zzz", ["traces", "sft"]) == "there are: traces, sft"
+    assert nearest("zzz", []) == "there are: none"
 
 
 def test_a_base_lies_below(tmp_path):
