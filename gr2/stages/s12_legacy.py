@@ -3,7 +3,7 @@
 They hear nothing of GR2: its model may be made again, or lack a component, and they stay as they are.
 
 Reads: 01_corpus, 02_sids, 04_slates. Writes: scores.parquet, tuning.json.
-Source: METHOD of each in `baselines`; the budget is ours.
+Source: each as its module in `baselines` names it; the budget is ours.
 """
 
 from collections.abc import Mapping, Sequence
