@@ -88,15 +88,16 @@ class Advisor:
     def load(cls, folder: Path, corpus: Corpus, codes: np.ndarray) -> "Advisor":
         """What `save` wrote, for any slates but training slates. Raises UserError when it is not there."""
         meta = read_json(folder / META)
-        if not isinstance(meta, dict) or "passes" not in meta:
-            raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
         with reading(folder / FILE):
             tensors = load_file(folder / FILE)
+        if not isinstance(meta, dict) or "passes" not in meta or "baskets/data" not in tensors:
+            raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
+        with reading(folder / FILE):
+            counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
             network = network_of(tensors, meta["passes"]) if meta["passes"] else None
         with reading(folder / TREES):
             trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
         vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
-        counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
         return cls(
             knowledge=Knowledge(corpus=corpus, counts=counts, vectors=vectors, codes=codes),
             logit=Logit(names=tuple(meta["names"]), weights=tensors[WEIGHTS]),

@@ -20,8 +20,31 @@ from gr2.types import Slate, Split, Timeline
 
 WINDOWS = (1, 5, 20)
 """How many places after an item another one still counts as following it."""
-SPAN = 2**40
-"""More than any time in seconds."""
+SOON = (1, 5)
+"""The windows of which is kept when it was."""
+BASKET = 20
+"""How many places after an item another one of the same day still counts as taken with it."""
+DAY = 86_400
+SPAN = 2**37
+"""More than any time in seconds that a log may hold; 2^26 items or pairs fit beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transitions:
+    """When users had one item soon after another."""
+
+    n_items: int
+    pairs_P: np.ndarray
+    """Sorted int64 `first * n_items + second`."""
+    events: np.ndarray
+    """Sorted int64 keys `place in pairs_P * SPAN + time of the second`."""
+
+    def between(self, first: np.ndarray, second: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        """Users who had `second` soon after `first`, and in [start, stop); the four arrays broadcast."""
+        pair = first * self.n_items + second
+        place = np.searchsorted(self.pairs_P, pair)
+        n = np.searchsorted(self.events, place * SPAN + stop) - np.searchsorted(self.events, place * SPAN + start)
+        return np.where(_at(self.pairs_P, place) == pair, n, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +58,10 @@ class Counts:
     """(N, N) users with both items; symmetric, the diagonal is `popularity`."""
     follows: dict[int, csr_matrix]
     """window w -> (N, N): [i, j] = users with j at most w places after i."""
+    soon: dict[int, Transitions]
+    """window w, of SOON -> when they had it."""
+    baskets: csr_matrix
+    """(N, N) users with both items on one day (UTC), at most BASKET places apart; symmetric, the diagonal is 0."""
     events: np.ndarray
     """Sorted int64 keys `item * SPAN + time`, one for each user and item."""
 
@@ -45,8 +72,11 @@ class Counts:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """As numbers under names; `of` reads them again."""
-        matrices = {"together": self.together, **{f"follows{w}": m for w, m in self.follows.items()}}
+        matrices = {"together": self.together, "baskets": self.baskets}
+        matrices |= {f"follows{w}": matrix for w, matrix in self.follows.items()}
         parts = {"n_users": np.array([self.n_users]), "popularity": self.popularity, "events": self.events}
+        for w, transitions in self.soon.items():
+            parts |= {f"soon{w}/pairs": transitions.pairs_P, f"soon{w}/events": transitions.events}
         for name, matrix in matrices.items():
             parts |= {f"{name}/{part}": getattr(matrix, part) for part in ("data", "indices", "indptr")}
         return parts
@@ -64,12 +94,23 @@ class Counts:
             popularity=tensors["popularity"],
             together=matrix("together"),
             follows={w: matrix(f"follows{w}") for w in WINDOWS},
+            soon={
+                w: Transitions(n_items=n, pairs_P=tensors[f"soon{w}/pairs"], events=tensors[f"soon{w}/events"])
+                for w in SOON
+            },
+            baskets=matrix("baskets"),
             events=tensors["events"],
         )
 
     def between(self, items: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Users whose first event with an item lies in [start, stop); the three arrays broadcast."""
         return np.searchsorted(self.events, items * SPAN + stop) - np.searchsorted(self.events, items * SPAN + start)
+
+    def span_before(self, items: np.ndarray, now: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Time of each item's first and last event before `now`; NaN where it has none. The two arrays broadcast."""
+        start, stop = np.searchsorted(self.events, items * SPAN), np.searchsorted(self.events, items * SPAN + now)
+        first, last = _at(self.events, start) % SPAN, _at(self.events, stop - 1) % SPAN
+        return np.where(stop > start, first, np.nan), np.where(stop > start, last, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +156,9 @@ def count(timelines: Sequence[Timeline], row: Mapping[str, int]) -> Counts:
         n_users=len(rows),
         popularity=np.bincount(items, minlength=n),
         together=csr_matrix(has.T @ has),
-        follows={w: _follows(rows, w, n) for w in WINDOWS},
+        follows={w: _matrix(_pairs(rows, w), n) for w in WINDOWS},
+        soon={w: _transitions(rows, times, w, n) for w in SOON},
+        baskets=_baskets(rows, times, n),
         events=np.sort(items * SPAN + _join(times)),
     )
 
@@ -134,10 +177,36 @@ def first_events(timeline: Timeline, row: Mapping[str, int]) -> dict[int, int]:
     return firsts
 
 
-def _follows(rows: Sequence[np.ndarray], window: int, n: int) -> csr_matrix:
+def _pairs(rows: Sequence[np.ndarray], window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each entry of each array, and an entry at most `window` places after it."""
     pairs = [(r[:-d], r[d:]) for r in rows for d in range(1, min(window, len(r) - 1) + 1)]
-    first, second = _join([a for a, _ in pairs]), _join([b for _, b in pairs])
-    return coo_matrix((np.ones(len(first), np.float32), (first, second)), shape=(n, n)).tocsr()
+    return _join([a for a, _ in pairs]), _join([b for _, b in pairs])
+
+
+def _matrix(pairs: tuple[np.ndarray, np.ndarray], n: int) -> csr_matrix:
+    return coo_matrix((np.ones(len(pairs[0]), np.float32), pairs), shape=(n, n)).tocsr()
+
+
+def _transitions(rows: Sequence[np.ndarray], times: Sequence[np.ndarray], window: int, n: int) -> Transitions:
+    first, second = _pairs(rows, window)
+    pairs_P, place = np.unique(first * n + second, return_inverse=True)
+    return Transitions(n_items=n, pairs_P=pairs_P, events=np.sort(place * SPAN + _pairs(times, window)[1]))
+
+
+def _baskets(rows: Sequence[np.ndarray], times: Sequence[np.ndarray], n: int) -> csr_matrix:
+    first, second = _pairs(rows, BASKET)
+    days = _pairs([t // DAY for t in times], BASKET)
+    same = days[0] == days[1]
+    one_way = _matrix((first[same], second[same]), n)
+    return csr_matrix(one_way + one_way.T)
+
+
+def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The values at these places; -1 where there is none."""
+    found = np.full(places.shape, -1, dtype=np.int64)
+    there = (places >= 0) & (places < len(values))
+    found[there] = values[places[there]]
+    return found
 
 
 def _join(parts: Sequence[np.ndarray]) -> np.ndarray:

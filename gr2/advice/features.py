@@ -1,4 +1,4 @@
-"""What the advice and the legacy re-rankers see of a candidate: about fifty features of slate, counts, text and ids.
+"""What the advice and the legacy re-rankers see of a candidate: some eighty features of slate, counts, text and ids.
 (ours)
 
 A training slate sees only the counts of other users (see `counts`), all as shares, so that it looks as a
@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from gr2.advice.counts import WINDOWS, Counts, CrossCounts, cross_count, look_up
+from gr2.advice.counts import DAY, SOON, WINDOWS, Counts, CrossCounts, cross_count, look_up
 from gr2.artifacts import Corpus
 from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import NO_VOTE
@@ -21,8 +21,12 @@ from gr2.types import Slate
 
 CHUNK = 512
 FOLDS = 4
-DAY = 86_400
-RECENT_DAYS = (7, 30)
+RECENT_DAYS = (1, 3, 7, 14, 30, 90, 365)
+WEEK, QUARTER = 7, 90
+SEASONS = (90, 365)
+"""Days in which a transition counts as recent."""
+SOON_OF = 10
+"""Newest history events whose recent transitions and baskets are looked up."""
 SHRINK = 5.0
 """Added to both counts under a cosine, so that two rare items that met once are no perfect match."""
 DECAY = 0.9
@@ -76,6 +80,11 @@ class Batch:
     real_SH: np.ndarray
     candidates_SK: np.ndarray
 
+    @property
+    def now_S1(self) -> np.ndarray:
+        """The cut-offs: seconds before which an event counts as recent."""
+        return np.array([s.time for s in self.slates], dtype=np.int64)[:, None]
+
 
 def features(slates: Sequence[Slate], knowledge: Knowledge) -> tuple[list[str], list[np.ndarray]]:
     """Names (F,), and a (K, F) float32 matrix for each slate, candidates in incoming order."""
@@ -98,7 +107,8 @@ def _table(slates: Sequence[Slate], knowledge: Knowledge, counts: Counts) -> Tab
     history_SH, real_SH = _pad([[row[i] for i in reversed(s.history)] for s in slates])
     candidates_SK, _ = _pad([[row[i] for i in s.candidates] for s in slates])
     batch = Batch(slates=slates, counts=counts, history_SH=history_SH, real_SH=real_SH, candidates_SK=candidates_SK)
-    table = {**incoming(batch), **popularity(batch), **covisitation(batch), **catalogue(batch, knowledge)}
+    table = {**incoming(batch), **popularity(batch), **covisitation(batch), **recent_covisitation(batch)}
+    table |= catalogue(batch, knowledge)
     if knowledge.vectors is not None:
         table |= text(batch, knowledge.vectors)
     if knowledge.codes is not None:
@@ -124,12 +134,18 @@ def incoming(batch: Batch) -> Table:
 
 
 def popularity(batch: Batch) -> Table:
-    """Share of users with the candidate: ever, and in the days before the cut-off (log)."""
-    counts, items = batch.counts, batch.candidates_SK
-    now = np.array([s.time for s in batch.slates], dtype=np.int64)[:, None]
-    users = {"popularity": counts.popularity[items]}
-    users |= {f"popularity_{d}d": counts.between(items, now - d * DAY, now) for d in RECENT_DAYS}
-    return {name: np.log((n + 1) / (counts.n_users + 1)) for name, n in users.items()}
+    """Share of users with the candidate: ever, and in the days before the cut-off (log); whether it sells faster this
+    week than this quarter (log); days since its first and last event (log)."""
+    counts, items, now = batch.counts, batch.candidates_SK, batch.now_S1
+    recent = {d: counts.between(items, now - d * DAY, now) for d in RECENT_DAYS}
+    users = {"popularity": counts.popularity[items], **{f"popularity_{d}d": n for d, n in recent.items()}}
+    first, last = counts.span_before(items, now)
+    return {
+        **{name: np.log((n + 1) / (counts.n_users + 1)) for name, n in users.items()},
+        "popularity_trend": np.log((recent[WEEK] + 0.5) / (recent[QUARTER] + 0.5 * QUARTER / WEEK)),
+        "age": np.log1p((now - first) / DAY),
+        "idle": np.log1p((now - last) / DAY),
+    }
 
 
 def covisitation(batch: Batch) -> Table:
@@ -148,6 +164,23 @@ def covisitation(batch: Batch) -> Table:
         before = look_up(counts.follows[w], c, h).reshape(shape)
         table |= over_history(f"near{w}", (after + before) / norm, batch.real_SH, (1, 3, 10))
         table |= over_history(f"after{w}", after / users_h, batch.real_SH, (1, 3, 10))
+    return table
+
+
+def recent_covisitation(batch: Batch) -> Table:
+    """How often users who had one of the newest history items had the candidate on the same day, or soon after it and
+    lately."""
+    counts = batch.counts
+    history, real_SH = batch.history_SH[:, :SOON_OF, None], batch.real_SH[:, :SOON_OF]
+    candidates, now = batch.candidates_SK[:, None, :], batch.now_S1[:, :, None]
+    users_h = counts.popularity[history] + SHRINK
+    h, c = (a.ravel() for a in np.broadcast_arrays(history, candidates))
+    baskets = look_up(counts.baskets, h, c).reshape(len(history), -1, candidates.shape[2])
+    table = over_history("basket", baskets / users_h, real_SH, (1, 3, 10))
+    for w in SOON:
+        for d in SEASONS:
+            lately = counts.soon[w].between(history, candidates, now - d * DAY, now)
+            table |= over_history(f"after{w}_{d}d", lately / users_h, real_SH, (1, 3))
     return table
 
 

@@ -15,7 +15,7 @@ from gr2.advice.sample import Sample
 
 LEFT_OUT = (*SCORES, "history_length")
 """What the logit does not read: scores, and what is equal over a slate."""
-SHARES = ("together", "near", "after")
+SHARES = ("together", "near", "after", "basket")
 """How the names of co-visitation shares begin; their logarithms are read."""
 LEAST = 1e-3
 """Added to a share before its logarithm is taken."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shop
+from safetensors.numpy import load_file, save_file
 
 from gr2.advice.advisor import Advisor, advice_of, fit_advisor
 from gr2.advice.features import Knowledge, features
@@ -92,11 +93,21 @@ def test_saved_and_read_back_it_says_the_same(tmp_path):
     assert again.network.rounds == made.network.rounds
     assert again.history == made.history
     assert again.knowledge.counts.everyone.until == 5  # the shop's training events are at seconds 0 to 5
-    (tmp_path / "advisor.safetensors").unlink()
-    with pytest.raises(UserError):
+
+
+def test_what_an_older_gr2_wrote_is_refused(tmp_path):
+    of_thirty_users().save(tmp_path)
+    file = tmp_path / "advisor.safetensors"
+    tensors = load_file(file)
+    save_file({name: t for name, t in tensors.items() if not name.startswith("baskets/")}, file)
+    with pytest.raises(UserError, match="older gr2"):
         Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
+    save_file(tensors, file)
     write_json(tmp_path / "advisor.json", ["rank"])  # as gr2 wrote it at first
     with pytest.raises(UserError, match="older gr2"):
+        Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
+    file.unlink()
+    with pytest.raises(UserError, match="not there"):
         Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
 
 

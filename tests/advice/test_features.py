@@ -82,6 +82,61 @@ def test_recent_popularity_ends_at_the_cut_off() -> None:
     assert recent[0] == pytest.approx([log((3 + 1) / (4 + 1)), log((1 + 1) / (4 + 1))])
 
 
+def test_transitions_are_counted_when_they_were() -> None:
+    counts = count(CORPUS.timelines, CORPUS.row)
+    # a then b: u0 and u3, on day 1; a then c: u1 on day 2; b then d: u3 on day 2
+    a, pairs = np.array([A, A, A, B]), np.array([B, C, D, A])
+    assert counts.soon[1].between(a, pairs, 0, 3 * DAY).tolist() == [2, 1, 1, 1]
+    assert counts.soon[1].between(a, pairs, 0, DAY).tolist() == [0, 0, 0, 0]
+    assert counts.soon[1].between(a, pairs, DAY, 2 * DAY).tolist() == [2, 0, 1, 1]
+    assert counts.soon[5].between(a, pairs, 2 * DAY, 3 * DAY).tolist() == [0, 2, 1, 0]
+    assert counts.soon[1].between(np.array(D), np.array(D), 0, 9 * DAY).tolist() == 0
+
+
+def test_counts_of_nobody() -> None:
+    counts = count([], CORPUS.row)
+    assert counts.soon[1].between(np.array([A, D]), np.array([B, D]), 0, DAY).tolist() == [0, 0]
+    assert all(np.isnan(times).all() for times in counts.span_before(np.array([A, D]), np.array([DAY])))
+
+
+def test_first_and_last_event_before_now() -> None:
+    counts = count(CORPUS.timelines, CORPUS.row)
+    first, last = counts.span_before(np.array([A, A, A, C]), np.array([0, 1, 2 * DAY, 2 * DAY]))
+    # a: u0, u2, u3 on day 0, u1 on day 1; c: on day 2 only
+    np.testing.assert_array_equal(first, [np.nan, 0, 0, np.nan])
+    np.testing.assert_array_equal(last, [np.nan, 0, DAY, np.nan])
+
+
+def test_age_and_trend_by_hand() -> None:
+    test = slate("u2", Split.TEST, "d", "abc", days=20)
+    assert column([test], "age")[0] == pytest.approx([log(1 + 20), log(1 + 20), log(1 + 18)])
+    assert column([test], "idle")[0] == pytest.approx([log(1 + 19), log(1 + 19), log(1 + 18)])
+    # a: nobody in the week before day 20, all 4 in the quarter
+    assert column([test], "popularity_trend")[0][0] == pytest.approx(log(0.5 / (4 + 0.5 * 90 / 7)))
+    unseen = column([slate("u2", Split.TEST, "d", "ac", days=1)], "age")[0]
+    assert unseen[0] == pytest.approx(log(2))
+    assert np.isnan(unseen[1])
+
+
+def test_baskets_and_recent_transitions_by_hand() -> None:
+    one_day = Timeline(user_id="u4", item_ids=("d", "c", "a"), times=(0, DAY - 1, DAY), splits=(Split.TRAIN,) * 3)
+    corpus = replace(CORPUS, timelines=(*CORPUS.timelines, one_day))
+    counts = count(corpus.timelines, corpus.row)
+    assert counts.baskets.toarray().tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
+    knowledge = Knowledge(corpus=corpus, counts=cross_count(corpus, {**FOLDS, "u4": 1}))
+    names, (early, late) = features(
+        [slate("u2", Split.TEST, "ad", "bc", days=2), slate("u2", Split.TEST, "ad", "bc", days=93)], knowledge
+    )
+    # last event d (3 users): c on its day by u4; before it a (5 users) with nobody
+    for matrix in (early, late):
+        assert matrix[:, names.index("basket_last1")] == pytest.approx([0, 1 / (3 + SHRINK)])
+        assert matrix[:, names.index("basket_last3")] == pytest.approx([0, 1 / (3 + SHRINK) / 2])
+    # right after d: c on day 1 by u4, less than 90 days before day 2 and more before day 93
+    for matrix, quarter in ((early, 1), (late, 0)):
+        assert matrix[:, names.index("after1_90d_last1")] == pytest.approx([0, quarter / (3 + SHRINK)])
+        assert matrix[:, names.index("after1_365d_last1")] == pytest.approx([0, 1 / (3 + SHRINK)])
+
+
 def test_covisitation_by_hand() -> None:
     test = slate("u2", Split.TEST, "ad", "bc", days=2)
     # last event d (2 users); with b (3 users): u3 only; with c (2 users): nobody
