@@ -182,6 +182,7 @@ class Slates:
                 "split": pl.String,
                 "time": pl.Int64,
                 "history": pl.List(pl.String),
+                "history_times": pl.List(pl.Int64),
                 "candidates": pl.List(pl.String),
                 "scores": pl.List(pl.Float64),
                 "gains": pl.List(pl.Int64),
@@ -200,11 +201,12 @@ class Slates:
                     split=Split(row["split"]),
                     time=row["time"],
                     history=tuple(row["history"]),
+                    history_times=tuple(row.get("history_times") or ()),  # slates of an older gr2 have none
                     candidates=tuple(row["candidates"]),
                     scores=tuple(row["scores"]),
                     gains=tuple(row["gains"]),
                     votes=tuple(row["votes"]),
-                    advice=tuple(row.get("advice") or ()),  # slates made before there was any have none
+                    advice=tuple(row.get("advice") or ()),  # likewise
                 )
                 for row in _read_table(folder / "slates.parquet").iter_rows(named=True)
             )

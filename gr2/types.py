@@ -5,7 +5,7 @@ position in `Slate.candidates` (0 = what the pre-ranker put first), so a ranking
 `range(K)` and "keeping the incoming order" is `(0, 1, ..., K-1)`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -68,6 +68,8 @@ class Slate:
     """Cut-off, in seconds: when the held-out event was, or the slate was shown; `history` was before."""
     history: tuple[str, ...]
     """Item ids, oldest first."""
+    history_times: tuple[int, ...] = ()
+    """Seconds of each event of the history; empty where unknown."""
     candidates: tuple[str, ...]
     """Item ids in the order in which the pre-ranker gave them."""
     scores: tuple[float, ...]
@@ -83,6 +85,20 @@ class Slate:
     def target(self) -> int:
         """Position of the first candidate with the highest gain."""
         return self.gains.index(max(self.gains))
+
+    def __post_init__(self) -> None:
+        if self.history_times and len(self.history_times) != len(self.history):
+            raise ValueError(
+                f"slate {self.slate_id}: {len(self.history)} history events, {len(self.history_times)} times"
+            )
+
+    def newest(self, n: int) -> "Slate":
+        """With the n newest events of its history."""
+        return replace(self, history=self.history[-n:], history_times=self.history_times[-n:])
+
+    def showing(self, history: tuple[str, ...]) -> "Slate":
+        """With another history, of which no times are known."""
+        return replace(self, history=history, history_times=())
 
 
 class AnswerStatus(StrEnum):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_any_file_of_a_run_cut_in_half_is_one_line(tmp_path):
 
 
 def test_slates_come_back(tmp_path):
-    slates = Slates(slates=(SLATE,))
+    slates = Slates(slates=(SLATE, replace(SLATE, history_times=tuple(range(len(SLATE.history))))))
     slates.save(tmp_path)
     assert Slates.load(tmp_path) == slates
     assert slates.split(Split.TRAIN) == ()

@@ -59,7 +59,7 @@ class Advisor:
         """The slates with their advice, of mean 0 over a slate. Slates must have their votes."""
         if not slates or not self.logit.names:
             return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
-        sample = Sample.of([replace(s, history=s.history[-self.history :]) for s in slates], self.knowledge)
+        sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
         said_SK, read = self.logit.scores(sample), sample.without(SCORES)
         if self.trees:
             grown_M = np.asarray(self.trees.predict(read.x_SKF[read.real_SK], num_threads=1))

@@ -11,6 +11,7 @@ Shapes: N items, U users, M pairs looked up.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
@@ -65,7 +66,7 @@ class Counts:
     events: np.ndarray
     """Sorted int64 keys `item * SPAN + time`, one for each user and item."""
 
-    @property
+    @cached_property
     def until(self) -> int:
         """Time of the newest event; 0 where there is none."""
         return int((self.events % SPAN).max(initial=0))

@@ -1,4 +1,4 @@
-"""What the advice and the legacy re-rankers see of a candidate: some eighty features of slate, counts, text and ids.
+"""What the advice and the legacy re-rankers see of a candidate: some hundred features of slate, counts, text and ids.
 (ours)
 
 A training slate sees only the counts of other users (see `counts`), all as shares, so that it looks as a
@@ -26,13 +26,17 @@ WEEK, QUARTER = 7, 90
 SEASONS = (90, 365)
 """Days in which a transition counts as recent."""
 SOON_OF = 10
-"""Newest history events whose recent transitions and baskets are looked up."""
+"""Newest history events whose times, recent transitions and baskets are looked at."""
+SESSION = DAY
+"""Seconds before the cut-off in which an event is of the same session."""
 SHRINK = 5.0
 """Added to both counts under a cosine, so that two rare items that met once are no perfect match."""
 DECAY = 0.9
 """Weight of a history event relative to the one after it."""
 SCORES = ("score", "score_below_first")
 """The features that only a pre-ranker's scores give; advice does without."""
+MOMENT = ("history_length", "gap", "session", "gap_before")
+"""The features that are equal over a slate: they say which of the others matter."""
 Table = dict[str, np.ndarray]
 
 
@@ -82,8 +86,19 @@ class Batch:
 
     @property
     def now_S1(self) -> np.ndarray:
-        """The cut-offs: seconds before which an event counts as recent."""
-        return np.array([s.time for s in self.slates], dtype=np.int64)[:, None]
+        """Seconds before which an event counts as recent: the cut-offs, or the end of what is counted."""
+        return np.array([[min(s.time, self.counts.until)] for s in self.slates], dtype=np.int64)
+
+    @cached_property
+    def ages_SH(self) -> np.ndarray:
+        """Seconds from the newest SOON_OF history events to the cut-off; NaN where unknown, infinite where padded."""
+        newest_SH = self.real_SH[:, :SOON_OF]
+        ages_SH = np.where(newest_SH, np.nan, np.inf)
+        for s, slate in enumerate(self.slates):
+            if slate.history_times:
+                times = np.array(slate.history_times[: -SOON_OF - 1 : -1])
+                ages_SH[s, : len(times)] = np.maximum(0, slate.time - times)
+        return ages_SH
 
 
 def features(slates: Sequence[Slate], knowledge: Knowledge) -> tuple[list[str], list[np.ndarray]]:
@@ -107,8 +122,8 @@ def _table(slates: Sequence[Slate], knowledge: Knowledge, counts: Counts) -> Tab
     history_SH, real_SH = _pad([[row[i] for i in reversed(s.history)] for s in slates])
     candidates_SK, _ = _pad([[row[i] for i in s.candidates] for s in slates])
     batch = Batch(slates=slates, counts=counts, history_SH=history_SH, real_SH=real_SH, candidates_SK=candidates_SK)
-    table = {**incoming(batch), **popularity(batch), **covisitation(batch), **recent_covisitation(batch)}
-    table |= catalogue(batch, knowledge)
+    table = {**incoming(batch), **moment(batch), **popularity(batch), **covisitation(batch)}
+    table |= {**recent_covisitation(batch), **catalogue(batch, knowledge)}
     if knowledge.vectors is not None:
         table |= text(batch, knowledge.vectors)
     if knowledge.codes is not None:
@@ -131,6 +146,24 @@ def incoming(batch: Batch) -> Table:
         "votes_rank": (votes[:, :, None] < votes[:, None, :]).sum(2),
         "history_length": batch.real_SH.sum(1)[:, None] + 0 * ranks,
     }
+
+
+def moment(batch: Batch) -> Table:
+    """When it is: days since the newest history event (log), how many are of this session, and days since the newest
+    one before it (log). NaN where unknown."""
+    ages_SH, every = batch.ages_SH, 0.0 * batch.candidates_SK
+    before_SH = np.where(ages_SH < SESSION, np.inf, ages_SH)
+    session_S1 = np.where(np.isnan(ages_SH[:, :1]), np.nan, (ages_SH < SESSION).sum(1, keepdims=True))
+    return {
+        "gap": _days(ages_SH[:, :1]) + every,
+        "session": session_S1 + every,
+        "gap_before": _days(before_SH.min(1, keepdims=True)) + every,
+    }
+
+
+def _days(seconds: np.ndarray) -> np.ndarray:
+    """log(1 + days), of ten thousand days at most."""
+    return np.log1p(np.minimum(seconds / DAY, 1e4))
 
 
 def popularity(batch: Batch) -> Table:
@@ -181,6 +214,21 @@ def recent_covisitation(batch: Batch) -> Table:
         for d in SEASONS:
             lately = counts.soon[w].between(history, candidates, now - d * DAY, now)
             table |= over_history(f"after{w}_{d}d", lately / users_h, real_SH, (1, 3))
+    after = {w: look_up(counts.follows[w], h, c).reshape(baskets.shape) for w in SOON}
+    for w in SOON:
+        table |= by_session(f"after{w}", after[w] / users_h, batch)
+    apart = np.maximum(after[max(SOON)] - baskets, 0) / users_h
+    return {**table, **by_session("basket", baskets / users_h, batch), **over_history("apart", apart, real_SH, (1, 10))}
+
+
+def by_session(name: str, values_SHK: np.ndarray, batch: Batch) -> Table:
+    """Means over the newest events that are of this session, and over those before it; NaN where times are unknown."""
+    unknown_S1 = np.isnan(batch.ages_SH[:, :1])
+    session_SH = batch.ages_SH < SESSION
+    table = {}
+    for when, chosen_SH in (("session", session_SH), ("before", batch.real_SH[:, :SOON_OF] & ~session_SH)):
+        total_SK = np.where(chosen_SH[:, :, None], values_SHK, 0).sum(1)
+        table[f"{name}_{when}"] = np.where(unknown_S1, np.nan, total_SK / chosen_SH.sum(1, keepdims=True).clip(1))
     return table
 
 
@@ -212,7 +260,8 @@ def text(batch: Batch, vectors_ND: np.ndarray) -> Table:
     """Cosines of the text vectors."""
     cosines = _cosines(vectors_ND, batch)
     closest = np.where(batch.real_SH[:, :, None], cosines, -1).max(1)
-    return {**over_history("text", cosines, batch.real_SH, (1, 3, 10, 50)), "text_max": closest}
+    sessions = by_session("text", cosines[:, :SOON_OF], batch)
+    return {**over_history("text", cosines, batch.real_SH, (1, 3, 10, 50)), **sessions, "text_max": closest}
 
 
 def prefixes(batch: Batch, codes_NL: np.ndarray) -> Table:

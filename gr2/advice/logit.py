@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gr2.advice.conditional_logit import fit
-from gr2.advice.features import SCORES
+from gr2.advice.features import MOMENT, SCORES
 from gr2.advice.sample import Sample
 
-LEFT_OUT = (*SCORES, "history_length")
+LEFT_OUT = (*SCORES, *MOMENT)
 """What the logit does not read: scores, and what is equal over a slate."""
-SHARES = ("together", "near", "after", "basket")
+SHARES = ("together", "near", "after", "basket", "apart")
 """How the names of co-visitation shares begin; their logarithms are read."""
 LEAST = 1e-3
 """Added to a share before its logarithm is taken."""

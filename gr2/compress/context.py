@@ -1,7 +1,7 @@
 """Whole and short contexts: which events a history has, how many are kept, and a cache by content. (ours)"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def whole_history(slate: Slate, timeline: Timeline) -> tuple[str, ...]:
 
 def with_whole_history(slates: Sequence[Slate], corpus: Corpus, newest: int) -> list[Slate]:
     """The slates, each with the `newest` events of its user's whole history."""
-    return [replace(s, history=whole_history(s, corpus.by_user[s.user_id])[-newest:]) for s in slates]
+    return [s.showing(whole_history(s, corpus.by_user[s.user_id])[-newest:]) for s in slates]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class Compressor:
 
     def shorten(self, slate: Slate) -> Slate:
         """The slate with its short context. Ask the neighbours for their votes before, of the whole history."""
-        return replace(slate, history=self.short(slate.history))
+        return slate.showing(self.short(slate.history))
 
     def save(self, folder: Path) -> None:
         weights = {name: value.contiguous() for name, value in self.scorer.state_dict().items()}

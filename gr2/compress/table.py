@@ -5,7 +5,7 @@ Every way of shortening keeps as many events of a history as the compressor does
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -65,11 +65,11 @@ def shortened(slates: Sequence[Slate], compressor: Compressor, shown: int, seed:
         "nearest n to the candidates": lambda s, n: rivals.nearest(s, n, compressor.catalogue, row),
     }
     kept = {
-        name: [replace(s, history=keep(s, len(c.history))) for s, c in zip(slates, short, strict=True)]
+        name: [s.showing(keep(s, len(c.history))) for s, c in zip(slates, short, strict=True)]
         for name, keep in ways.items()
     }
-    newest = [replace(s, history=s.history[-shown:]) for s in slates]
-    nothing = [replace(s, history=()) for s in slates]
+    newest = [s.newest(shown) for s in slates]
+    nothing = [s.showing(()) for s in slates]
     return {WHOLE: list(slates), "compressor": short, **kept, f"newest {shown}": newest, "no history": nothing}
 
 

@@ -127,6 +127,7 @@ def _slates(kept: pl.DataFrame, corpus: Corpus, config: LogConfig, k: int, histo
             split=Split(row["split"]),
             time=row["time"],
             history=timeline.item_ids[max(0, before - history_cap) : before],
+            history_times=timeline.times[max(0, before - history_cap) : before],
             candidates=tuple(row["items"][:k]),
             scores=_scores(row["scores"], k),
             gains=tuple(row["gains"][:k]),

@@ -9,10 +9,11 @@ import time
 import uuid
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from gr2.corpus.generic import TOO_LATE
 from gr2.letters import whole_letters
 from gr2.prompt.readable import readable
 from gr2.types import AnswerStatus, Ranking, Slate, Split
@@ -24,6 +25,7 @@ MAX_DOCUMENTS = 1000
 """A request with more is refused, as Cohere's API does."""
 MAX_HISTORY = 10_000
 """Likewise; far more than is read of a history."""
+Seconds = Annotated[int, Field(ge=0, lt=TOO_LATE)]
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +56,10 @@ class RerankRequest(BaseModel):
     """Item ids, or objects with an `id` or `item_id`, in incoming order."""
     user_history: list[str] = Field(default=[], max_length=MAX_HISTORY)
     """Item ids, oldest first."""
+    history_times: list[Seconds] | None = Field(default=None, max_length=MAX_HISTORY)
+    """When each of them was: seconds, on the clock of the log. Left out, the model knows what came before what."""
+    time: Seconds | None = None
+    """When the person asks, on the same clock; left out, at the newest event that log or history know of."""
     think: bool = False
     """Whether the model reasons before it answers."""
     top_n: int | None = Field(default=None, ge=1)
@@ -70,6 +76,14 @@ class RerankRequest(BaseModel):
             if whole_letters(text) != text:
                 raise ValueError(f"number {place} holds half a letter (an unpaired surrogate); send whole ones")
         return given
+
+    @field_validator("history_times")
+    @classmethod
+    def _one_an_item(cls, times: list[int] | None, info: ValidationInfo) -> list[int] | None:
+        items = info.data.get("user_history")
+        if times is not None and items is not None and len(times) != len(items):
+            raise ValueError(f"{len(times)} of them for {len(items)} history items; send one an item, or none")
+        return times
 
     def item_ids(self) -> list[str]:
         return [d if isinstance(d, str) else d.item_id for d in self.documents]
@@ -111,7 +125,8 @@ def plan(request: RerankRequest, request_id: str, bundle: "Bundle") -> Plan:
     distinct = sorted(first_known.values())
     ranked = distinct[: bundle.k]
     unknown = [item for item in item_ids if item not in bundle.items]
-    history = [item for item in request.user_history if item in bundle.items]
+    known = [i for i, item in enumerate(request.user_history) if item in bundle.items]
+    times = tuple(request.history_times[i] for i in known) if request.history_times is not None else ()
     reasons = {
         "unknown": len(unknown),
         "duplicate": len(item_ids) - len(unknown) - len(distinct),
@@ -122,8 +137,9 @@ def plan(request: RerankRequest, request_id: str, bundle: "Bundle") -> Plan:
             slate_id=request_id,
             user_id="",
             split=Split.TEST,
-            time=bundle.now,
-            history=tuple(history),
+            time=max((bundle.now, *times)) if request.time is None else request.time,
+            history=tuple(request.user_history[i] for i in known),
+            history_times=times,
             candidates=tuple(item_ids[i] for i in ranked),
             scores=tuple(-float(place) for place in range(len(ranked))),
             gains=(0,) * len(ranked),
@@ -132,7 +148,7 @@ def plan(request: RerankRequest, request_id: str, bundle: "Bundle") -> Plan:
         rest=tuple(i for i in range(len(item_ids)) if i not in set(ranked)),
         left_out=tuple(f"{n} {reason}" for reason, n in reasons.items() if n),
         unknown_documents=tuple(dict.fromkeys(unknown)),
-        unknown_history=len(request.user_history) - len(history),
+        unknown_history=len(request.user_history) - len(known),
     )
 
 

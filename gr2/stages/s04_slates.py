@@ -105,6 +105,10 @@ class Event:
     def history(self) -> tuple[str, ...]:
         return self.timeline.item_ids[: self.position]
 
+    @property
+    def history_times(self) -> tuple[int, ...]:
+        return self.timeline.times[: self.position]
+
 
 def make_slates(
     corpus: Corpus,
@@ -203,6 +207,7 @@ def _slate(event: Event, top: np.ndarray, scores: np.ndarray, target: int, corpu
         split=event.timeline.splits[event.position],
         time=event.timeline.times[event.position],
         history=event.history[-config.history_cap :],
+        history_times=event.history_times[-config.history_cap :],
         candidates=tuple(corpus.items[i].item_id for i in top),
         scores=tuple(float(s) for s in scores),
         gains=tuple(int(i == target) for i in top),

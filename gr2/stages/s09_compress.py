@@ -12,7 +12,7 @@ Source: P2 §5; an extractive compressor and the ranker as its judge are ours.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -92,7 +92,7 @@ class Lesson:
         scores = [self.scores(s) for s in slates]
         drawn = [draw(scores_E, self.config.draws) for scores_E in scores]
         short = [
-            replace(s, history=tuple(s.history[place] for place in sorted(order_E[:n].tolist())))
+            s.showing(tuple(s.history[place] for place in sorted(order_E[:n].tolist())))
             for s, orders_GE, n in zip(slates, drawn, kept, strict=True)
             for order_E in orders_GE
         ]
@@ -147,7 +147,7 @@ def train(lesson: Lesson, train: Sequence[Slate], valid: Sequence[Slate], seed: 
         return loss
 
     def evaluate() -> dict[str, float]:
-        short = [replace(s, history=compressor.compress(s.history)) for s in valid]
+        short = [s.showing(compressor.compress(s.history)) for s in valid]
         rewards = lesson.rewards(valid, short)
         reward = sum(r.total for r in rewards) / len(rewards)
         keep_best(compressor.scorer, reward, work.path)

@@ -107,34 +107,73 @@ def test_first_and_last_event_before_now() -> None:
     np.testing.assert_array_equal(last, [np.nan, 0, DAY, np.nan])
 
 
+LATE = Timeline(user_id="u4", item_ids=("d",), times=(200 * DAY,), splits=(Split.TRAIN,))
+"""Nothing that these tests ask for, but counts reach far enough."""
+
+
 def test_age_and_trend_by_hand() -> None:
-    test = slate("u2", Split.TEST, "d", "abc", days=20)
-    assert column([test], "age")[0] == pytest.approx([log(1 + 20), log(1 + 20), log(1 + 18)])
-    assert column([test], "idle")[0] == pytest.approx([log(1 + 19), log(1 + 19), log(1 + 18)])
+    corpus = replace(CORPUS, timelines=(*CORPUS.timelines, LATE))
+    knowledge = Knowledge(corpus=corpus, counts=cross_count(corpus, {**FOLDS, "u4": 1}))
+    names, (first, early) = features(
+        [slate("u2", Split.TEST, "d", "abc", days=20), slate("u2", Split.TEST, "d", "ac", days=1)], knowledge
+    )
+    age, idle, trend = (names.index(name) for name in ("age", "idle", "popularity_trend"))
+    assert first[:, age] == pytest.approx([log(1 + 20), log(1 + 20), log(1 + 18)])
+    assert first[:, idle] == pytest.approx([log(1 + 19), log(1 + 19), log(1 + 18)])
     # a: nobody in the week before day 20, all 4 in the quarter
-    assert column([test], "popularity_trend")[0][0] == pytest.approx(log(0.5 / (4 + 0.5 * 90 / 7)))
-    unseen = column([slate("u2", Split.TEST, "d", "ac", days=1)], "age")[0]
-    assert unseen[0] == pytest.approx(log(2))
-    assert np.isnan(unseen[1])
+    assert first[0, trend] == pytest.approx(log(0.5 / (4 + 0.5 * 90 / 7)))
+    assert early[0, age] == pytest.approx(log(2))
+    assert np.isnan(early[1, age])  # nobody has had c
+
+
+def test_after_the_end_of_the_counts_it_is_their_end() -> None:
+    at_the_end, later = (slate("u2", Split.TEST, "d", "ab", days=days) for days in (2, 300))
+    assert column([later], "popularity_1d") == column([at_the_end], "popularity_1d")
+    assert column([later], "idle") == column([at_the_end], "idle")
 
 
 def test_baskets_and_recent_transitions_by_hand() -> None:
-    one_day = Timeline(user_id="u4", item_ids=("d", "c", "a"), times=(0, DAY - 1, DAY), splits=(Split.TRAIN,) * 3)
-    corpus = replace(CORPUS, timelines=(*CORPUS.timelines, one_day))
+    one_day = Timeline(user_id="u5", item_ids=("d", "c", "a"), times=(0, DAY - 1, DAY), splits=(Split.TRAIN,) * 3)
+    corpus = replace(CORPUS, timelines=(*CORPUS.timelines, one_day, LATE))
     counts = count(corpus.timelines, corpus.row)
     assert counts.baskets.toarray().tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
-    knowledge = Knowledge(corpus=corpus, counts=cross_count(corpus, {**FOLDS, "u4": 1}))
+    knowledge = Knowledge(corpus=corpus, counts=cross_count(corpus, {**FOLDS, "u4": 1, "u5": 1}))
     names, (early, late) = features(
         [slate("u2", Split.TEST, "ad", "bc", days=2), slate("u2", Split.TEST, "ad", "bc", days=93)], knowledge
     )
-    # last event d (3 users): c on its day by u4; before it a (5 users) with nobody
+    # last event d (4 users): c on its day by u5; before it a (5 users) with nobody
     for matrix in (early, late):
-        assert matrix[:, names.index("basket_last1")] == pytest.approx([0, 1 / (3 + SHRINK)])
-        assert matrix[:, names.index("basket_last3")] == pytest.approx([0, 1 / (3 + SHRINK) / 2])
-    # right after d: c on day 1 by u4, less than 90 days before day 2 and more before day 93
+        assert matrix[:, names.index("basket_last1")] == pytest.approx([0, 1 / (4 + SHRINK)])
+        assert matrix[:, names.index("basket_last3")] == pytest.approx([0, 1 / (4 + SHRINK) / 2])
+        # within 5 places after d: c by u5, on its day; after a: b by u0 and u3, c by u0 and u1, on others
+        assert matrix[:, names.index("apart_last1")] == pytest.approx([0, 0])
+        assert matrix[:, names.index("apart_last10")] == pytest.approx([2 / (5 + SHRINK) / 2, 2 / (5 + SHRINK) / 2])
+    # right after d: c on day 1 by u5, less than 90 days before day 2 and more before day 93
     for matrix, quarter in ((early, 1), (late, 0)):
-        assert matrix[:, names.index("after1_90d_last1")] == pytest.approx([0, quarter / (3 + SHRINK)])
-        assert matrix[:, names.index("after1_365d_last1")] == pytest.approx([0, 1 / (3 + SHRINK)])
+        assert matrix[:, names.index("after1_90d_last1")] == pytest.approx([0, quarter / (4 + SHRINK)])
+        assert matrix[:, names.index("after1_365d_last1")] == pytest.approx([0, 1 / (4 + SHRINK)])
+
+
+def test_the_moment_by_hand() -> None:
+    times = tuple(int(day * DAY) for day in (1, 4.5, 4.9))
+    now = replace(slate("u2", Split.TEST, "abd", "bc", days=5), history_times=times)
+    first = replace(now, history=("a",), history_times=times[:1])
+    later = replace(now, time=int(9.9 * DAY))
+    slates = [now, first, later, replace(now, history=(), history_times=())]
+    assert [v[0] for v in column(slates, "gap")] == pytest.approx([log(1.1), log(5), log(6), log(10_001)])
+    assert [v[0] for v in column(slates, "session")] == [2, 0, 0, 0]
+    assert [v[0] for v in column(slates, "gap_before")] == pytest.approx([log(5), log(5), log(6), log(10_001)])
+    # b (3 users) is right after a (4 users) twice; d is after b once and c once after b: see test_counts_by_hand
+    assert column(slates, "after1_session")[0] == pytest.approx([0, 1 / (3 + SHRINK) / 2])
+    assert column(slates, "after1_before")[0] == pytest.approx([2 / (4 + SHRINK), 1 / (4 + SHRINK)])
+    assert column(slates, "after1_session")[2] == [0, 0]
+
+
+def test_without_times_the_moment_is_unknown() -> None:
+    unknown = column([slate("u2", Split.TEST, "abd", "bc", days=5)], "gap")
+    assert np.isnan(unknown).all()
+    for name in ("session", "gap_before", "after1_session", "after5_before", "basket_session"):
+        assert np.isnan(column([slate("u2", Split.TEST, "abd", "bc", days=5)], name)).all()
 
 
 def test_covisitation_by_hand() -> None:

@@ -76,6 +76,7 @@ def test_a_log_becomes_slates(tmp_path, name):
     assert first.scores == (8.0, 7.0, 6.0)
     # a gap of a day, and what happened exactly a day before is out: s1 knows days 0 and 1, s3 the newest two to day 8
     assert (first.history, second.history, third.history) == (("a", "b"), ("b", "c"), ("c", "d"))
+    assert [s.history_times for s in (first, second, third)] == [(0, DAY), (DAY, 2 * DAY), (2 * DAY, 8 * DAY)]
     assert shown.n_events == {Split.TRAIN: {"u": 1}, Split.VALID: {"u": 1}, Split.TEST: {"u": 1}}
 
 

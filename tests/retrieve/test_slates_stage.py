@@ -60,6 +60,7 @@ def test_a_slate_holds_the_k_best_items_outside_the_history(made: Retrieved) -> 
         position = int(slate.slate_id.split(":")[1])
         before = timeline.item_ids[:position]
         assert slate.history == before[-4:]
+        assert slate.history_times == timeline.times[:position][-4:]
         assert slate.time == timeline.times[position]
         assert slate.split is timeline.splits[position]
         assert not set(slate.candidates) & set(before)

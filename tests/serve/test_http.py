@@ -68,6 +68,25 @@ def test_the_slate_is_what_was_asked():
     assert bundle.asked[0].history == ("i5", "i6")
 
 
+@pytest.mark.parametrize(
+    ("sent", "times", "time"),
+    [
+        ({}, (), 50),
+        ({"history_times": [10, 20, 30]}, (10, 30), 50),
+        ({"history_times": [10, 20, 90]}, (10, 90), 90),
+        ({"history_times": [10, 20, 90], "time": 95}, (10, 90), 95),
+        ({"time": 40}, (), 40),
+    ],
+)
+def test_the_time_is_that_of_the_request_or_the_newest_that_is_known(sent, times, time):
+    bundle = Reverser()
+    bundle.now = 50
+    post({"documents": ["i3"], "user_history": ["i5", "gone", "i6"], **sent}, bundle)
+    assert bundle.asked[0].history == ("i5", "i6")
+    assert bundle.asked[0].history_times == times
+    assert bundle.asked[0].time == time
+
+
 def test_numbers_are_ids_too():
     bundle = Reverser()
     bundle.items = {"7": Item(item_id="7", title="Seven")}
@@ -157,6 +176,12 @@ def test_the_thought_names_titles():
         ({"documents": [{"id": "\udfff"}]}, "documents: number 0 holds half a letter"),
         ({"documents": ["i0", {"id": "i1", "text": "a \ud800"}]}, "documents: number 1 holds half a letter"),
         ({"documents": ["i0"], "user_history": ["\ud800"]}, "user_history: number 0 holds half a letter"),
+        (
+            {"documents": ["i0"], "user_history": ["i1", "i2"], "history_times": [3]},
+            "history_times: 1 of them for 2 history items; send one an item, or none",
+        ),
+        ({"documents": ["i0"], "user_history": ["i1"], "history_times": [-1]}, "history_times.0: Input should be"),
+        ({"documents": ["i0"], "time": 1_700_000_000_000}, "time: Input should be less than 100000000000"),
         ([], "the body is no JSON object"),
     ],
 )
