@@ -48,7 +48,6 @@ class Method:
 class Parts:
     """The slates as tuning uses them, with their features."""
 
-    knowledge: Knowledge
     train: Sample
     inside: Sample
     """The training slates of four users in five."""
@@ -77,7 +76,6 @@ class Parts:
             )
         sample = Sample.of(train, knowledge, examination)
         return cls(
-            knowledge=knowledge,
             train=sample,
             inside=sample.at(~outside_S),
             outside=sample.at(outside_S),
@@ -106,13 +104,8 @@ class Tuned:
     """The chosen re-ranker and all that was tried."""
 
     fitted: Fitted
-    knowledge: Knowledge
     tries: tuple[Try, ...]
     chosen: Try
-
-    def scores(self, slates: Sequence[Slate]) -> np.ndarray:
-        """(S, K), higher is better; anything where padded."""
-        return self.fitted.scores(Sample.of(slates, self.knowledge))
 
     def record(self) -> dict[str, Any]:
         """For tuning.json: the points with their validation values, in the order of the grid, and the chosen one."""
@@ -128,4 +121,4 @@ def tune(method: Method, parts: Parts, seed: int) -> Tuned:
         tries.append(Try(point=point, rounds=fitted.rounds, recall_at_1=values["R@1"], ndcg_at_3=values["N@3"]))
     chosen = max(tries, key=lambda t: t.value)
     fitted = method.fit(parts.train, chosen.point, seed, chosen.rounds)
-    return Tuned(fitted=fitted, knowledge=parts.knowledge, tries=tuple(tries), chosen=chosen)
+    return Tuned(fitted=fitted, tries=tuple(tries), chosen=chosen)

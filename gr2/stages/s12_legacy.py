@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from gr2.advice.features import Knowledge
+from gr2.advice.sample import Sample
 from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.legacy_scores import LegacyScores
@@ -52,12 +53,13 @@ def asked(
     slates: Sequence[Slate], knowledge: Knowledge, tuned: Mapping[str, Tuned], config: SasrecConfig, seed: int
 ) -> LegacyScores:
     """What co-visitation, a second SASRec (with what it says of anyone) and the tuned ones say of the slates."""
+    sample = Sample.of(slates, knowledge)
     sequence = second_sasrec(knowledge.corpus, config, seed).scores(slates)
     said: dict[str, Sequence[np.ndarray]] = {
         "covisitation": covisited(slates, knowledge),
         SEQUENCE: [scores_K2[:, 0] for scores_K2 in sequence],
         ANYONE: [scores_K2[:, 1] for scores_K2 in sequence],
-        **{name: list(one.scores(slates)) for name, one in tuned.items()},
+        **{name: list(one.fitted.scores(sample)) for name, one in tuned.items()},
     }
     return LegacyScores.of(slates, said)
 

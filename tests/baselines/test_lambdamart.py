@@ -2,6 +2,7 @@ import numpy as np
 from ranked import odd_ones, products, recall, shop, slates
 
 from gr2.advice.features import Knowledge
+from gr2.advice.sample import Sample
 from gr2.baselines import lambdamart
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.simple import rank_incoming
@@ -15,9 +16,10 @@ POINT = lambdamart.GRID[0]
 def test_learns_that_the_next_item_follows():
     corpus = shop()
     train, valid, test = (slates(corpus, s) for s in Split)
-    tuned = tune(lambdamart.METHOD, Parts.of(train, valid, Knowledge.of(corpus, seed=0), seed=0), seed=0)
+    knowledge = Knowledge.of(corpus, seed=0)
+    tuned = tune(lambdamart.METHOD, Parts.of(train, valid, knowledge, seed=0), seed=0)
     assert recall_at_1(test, rank_incoming(test)) < 0.4
-    said = LegacyScores.of(test, {"lambdamart": tuned.scores(test)})
+    said = LegacyScores.of(test, {"lambdamart": tuned.fitted.scores(Sample.of(test, knowledge))})
     assert recall_at_1(test, said.rank("lambdamart", test)) > 0.95
     assert tuned.chosen.rounds >= 1
 
