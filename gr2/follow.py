@@ -209,6 +209,7 @@ def prompt_of(story: Story, slate: Slate) -> str:
         ids=story.ids.of,
         markers=meta["markers"],
         history=meta["history"],
+        gaps=meta.get("gaps", False),
     )
     return renderer.prompt(slate, think=True)
 

@@ -64,10 +64,12 @@ k = 10
 """
 
 FEW_EVENTS = """
-# Every training event {passes:.2g} times as history, which also gives each item a vector of its own.
+# Every training event {passes:.2g} times as history, which also gives each item a vector of its own; and how long after
+# the one before it each event came.
 [midtrain]
 history = 20
 histories = {histories}
+gaps = true
 
 [midtrain.mix]
 preference = 0.0

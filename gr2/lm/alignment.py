@@ -10,7 +10,7 @@ Row by row one task is drawn. A row is a list of tokens and a mask that says whe
 - language: sentences about the catalogue without ids.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -19,10 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
+from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
 from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
 from gr2.sid.spelling import defuse
 from gr2.teach.rationale import NAMED
-from gr2.types import Item
+from gr2.types import Item, Split, Timeline
+
+Window = Sequence[tuple[int, int]]
+"""Events in a row: the item, and the number of the gap before it."""
+BLIND = 0.1
+"""Share of windows whose gaps are all unknown."""
 
 
 class Mix(BaseModel):
@@ -110,25 +116,29 @@ def sentence(item: Item) -> str:
 class AlignmentTasks:
     """Draws rows; `row(rng)` is a pure function of the generator's state."""
 
-    def __init__(self, corpus: Corpus, ids: IdTokens, tokenizer: Any, mix: Mix, *, history: int, k: int) -> None:
-        """Only training events of `corpus` are read. `history` in items, `k` candidates a made-up slate."""
+    def __init__(
+        self, corpus: Corpus, ids: IdTokens, tokenizer: Any, mix: Mix, *, history: int, k: int, gaps: bool = False
+    ) -> None:
+        """Only training events of `corpus` are read. `history` in items, `k` candidates a made-up slate; with `gaps` a
+        token before every event says how long after the one before it came."""
         self.history, self.k = history, k
+        self.gaps: list[int] = tokenizer.convert_tokens_to_ids(list(GAPS)) if gaps else []
         self.tasks = [self.preference, self.slate, self.caption, self.persona, self.language]
         self.weights = np.array([mix.preference, mix.slate, mix.caption, mix.persona, mix.language])
         self.spelled = ids.spelled.tolist()
-        rows = [np.array([ids.row[i] for i in s]) for s in corpus.train_sequences()]
+        rows = [np.array(_events(t, ids.row)) for t in corpus.timelines]
         self.sequences = [s for s in rows if len(s) > 1]
         lengths = np.array([len(s) for s in self.sequences])
         # A user is drawn as often as it has windows, so that events, not users, count alike.
         self.user_weights = np.maximum(1, lengths / history) / np.maximum(1, lengths / history).sum()
-        counts = np.bincount(np.concatenate(self.sequences), minlength=len(self.spelled))
+        counts = np.bincount(np.concatenate(self.sequences)[:, 0], minlength=len(self.spelled))
         self.popularity = (counts + 1) ** 0.75 / ((counts + 1) ** 0.75).sum()
         items = {item.item_id: item for item in corpus.items}
         in_order = [items[i] for i in ids.item_ids]
         self.texts = _encode(tokenizer, [" " + defuse(i.text) for i in in_order])
         self.sentences = _encode(tokenizer, [sentence(i) for i in in_order])
         self.marks = Marks.of(tokenizer.convert_tokens_to_ids)
-        self.length = 1 + history * len(self.spelled[0])
+        self.length = 1 + history * (len(self.spelled[0]) + bool(gaps))
 
     def row(self, rng: np.random.Generator) -> Row:
         return self.tasks[rng.choice(len(self.tasks), p=self.weights)](rng)
@@ -138,7 +148,7 @@ class AlignmentTasks:
         row = Row(tokens=[], counts=[])
         room = self.history
         while room:
-            told = self._history(self._window(rng, self.history)[:room])
+            told = self._history(self._window(rng, self.history)[:room], rng)
             row.tokens.extend(told.tokens)
             row.counts.extend(told.counts)
             room -= len(told.begins)
@@ -150,30 +160,40 @@ class AlignmentTasks:
         windows = []
         for sequence in self.sequences:
             first = int(rng.integers(1, self.history + 1)) if len(sequence) > self.history else len(sequence)
-            windows += np.split(sequence, range(first, len(sequence), self.history))
+            windows += [part.tolist() for part in np.split(sequence, range(first, len(sequence), self.history))]
         windows = sorted([windows[i] for i in rng.permutation(len(windows))], key=len)
         ends = np.cumsum([len(w) for w in windows])
         n_batches = max(1, ends[-1] // events)
         cuts = np.searchsorted(ends, ends[-1] * np.arange(1, n_batches) / n_batches, side="right")
         bounds = [0, *cuts.tolist(), len(windows)]
-        return [
-            [self._history(w.tolist()) for w in windows[bounds[b] : bounds[b + 1]]] for b in rng.permutation(n_batches)
-        ]
+        return [[self._history(w, rng) for w in windows[bounds[b] : bounds[b + 1]]] for b in rng.permutation(n_batches)]
 
-    def _history(self, items: Sequence[int]) -> Row:
-        size = len(self.spelled[0])
-        return Row(
-            tokens=[self.marks.history, *(t for i in items for t in self.spelled[i])],
-            counts=[False] + [True] * (size * len(items)),
-            begins={1 + size * at: item for at, item in enumerate(items)},
-        )
+    def _history(self, window: Window, rng: np.random.Generator) -> Row:
+        row = Row(tokens=[self.marks.history], counts=[False])
+        for (item, _), gap in zip(window, self._gaps(window, rng), strict=True):
+            row.tokens.extend([*gap, *self.spelled[item]])
+            row.counts.extend([False] * len(gap) + [True] * len(self.spelled[item]))
+            row.begins[len(row.tokens) - len(self.spelled[item])] = item
+        return row
+
+    def _gaps(self, window: Window, rng: np.random.Generator) -> list[list[int]]:
+        """What stands before each event: one token, or none. A window's first gap is unknown, since what was before it
+        is not shown, and of every tenth window all are, so that a history without times can be read too."""
+        if not self.gaps:
+            return [[] for _ in window]
+        blind = rng.random() < BLIND
+        return [[self.gaps[UNKNOWN if blind or not at else gap]] for at, (_, gap) in enumerate(window)]
 
     def slate(self, rng: np.random.Generator) -> Row:
-        *history, target = self._window(rng, self.history + 1)
+        window = self._window(rng, self.history + 1)
+        *history, target = (item for item, _ in window)
         listed = rng.permutation([target, *self._others(rng, {*history, target})]).tolist()
         spelled = [self.spelled[i] for i in listed]
-        past = [t for i in history for t in self.spelled[i]]
-        asked = [*candidate_list(self.marks, spelled), self.marks.neighbours, self.marks.think]
+        gaps = self._gaps(window, rng)
+        told = [(gap, self.spelled[i]) for i, gap in zip(history, gaps, strict=False)]
+        past = [t for gap, sid in told for t in (*gap, *sid)]
+        read = [counts for gap, sid in told for counts in (*[False] * len(gap), *[True] * len(sid))]
+        asked = [*gaps[-1], *candidate_list(self.marks, spelled), self.marks.neighbours, self.marks.think]
         if rng.random() < 0.5:  # the id at once, as the one-pass ranker reads it
             asked.append(self.marks.end_think)
             answer = self.spelled[target]
@@ -182,7 +202,7 @@ class AlignmentTasks:
             answer = spoken_answer(self.marks, spelled, [listed.index(target), *behind], NAMED)
         return Row(
             tokens=[self.marks.history, *past, *asked, *answer],
-            counts=[False, *[True] * len(past), *[False] * len(asked), *[True] * len(answer)],
+            counts=[False, *read, *[False] * len(asked), *[True] * len(answer)],
         )
 
     def caption(self, rng: np.random.Generator) -> Row:
@@ -194,7 +214,7 @@ class AlignmentTasks:
 
     def persona(self, rng: np.random.Generator) -> Row:
         tokens = [self.marks.history]
-        for i in self._window(rng, self.history):
+        for i, _ in self._window(rng, self.history):
             tokens += [*self.spelled[i], *self.texts[i]]
         return _all_count(tokens[: self.length])
 
@@ -220,10 +240,17 @@ class AlignmentTasks:
             others |= dict.fromkeys(i for i in draws.tolist() if i not in seen)
         return list(others)[:wanted]
 
-    def _window(self, rng: np.random.Generator, size: int) -> list[int]:
+    def _window(self, rng: np.random.Generator, size: int) -> Window:
         sequence = self.sequences[rng.choice(len(self.sequences), p=self.user_weights)]
         first = rng.integers(0, max(1, len(sequence) - size + 1))
         return sequence[first : first + size].tolist()
+
+
+def _events(timeline: Timeline, row: Mapping[str, int]) -> Window:
+    """Row and gap number of each training event."""
+    known = [at for at, split in enumerate(timeline.splits) if split is Split.TRAIN]
+    gaps = gap_numbers([timeline.times[at] for at in known])
+    return [(row[timeline.item_ids[at]], gap) for at, gap in zip(known, gaps, strict=True)]
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -13,6 +13,7 @@ from gr2.compress.context import Compressor
 from gr2.errors import UserError
 from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
+from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
 from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
 from gr2.record import read_json, reading, write_json
 
@@ -44,10 +45,20 @@ class Checkpoint:
         """The weights of BESIDE."""
         return {name: getattr(self, name) for name in BESIDE}
 
-    def history_tokens(self, items: Sequence[str]) -> list[int]:
-        """A history of these item ids and nothing else, as mid-training and prompts begin."""
-        start: Any = self.tokenizer.convert_tokens_to_ids(HISTORY)
-        return [start, *self.id_tokens.of(items).flatten().tolist()]
+    def history_tokens(self, items: Sequence[str], times: Sequence[int] = ()) -> list[int]:
+        """A history of these item ids and nothing else, as mid-training and prompts begin. `times`: seconds of each
+        item and of what comes next, where known; a model that reads gaps has one behind the last item."""
+        number: Any = self.tokenizer.convert_tokens_to_ids
+        spelled = self.id_tokens.of(items).tolist()
+        if self.renderer.gaps:
+            gaps = gap_numbers(times) or [UNKNOWN] * (len(items) + 1)
+            spelled = [[number(GAPS[gap]), *tokens] for gap, tokens in zip(gaps, [*spelled, []], strict=True)]
+        return [number(HISTORY), *(token for tokens in spelled for token in tokens)]
+
+    @property
+    def item_length(self) -> int:
+        """Tokens of one history item, its gap included."""
+        return self.id_tokens.spelled.shape[1] + self.renderer.gaps
 
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)
@@ -69,6 +80,7 @@ class Checkpoint:
                 "template_digest": self.renderer.template.digest,
                 "markers": self.renderer.markers,
                 "history": self.renderer.history,
+                "gaps": self.renderer.gaps,
                 **self.beside,
             },
         )
@@ -99,6 +111,7 @@ class Checkpoint:
             template=meta["template"],
             markers=meta["markers"],
             history=meta["history"],
+            gaps=meta.get("gaps", False),
         )
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
@@ -114,7 +127,15 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def assemble(
-    model: Any, tokenizer: Any, corpus: Corpus, ids: SemanticIds, *, template: str, markers: bool, history: int
+    model: Any,
+    tokenizer: Any,
+    corpus: Corpus,
+    ids: SemanticIds,
+    *,
+    template: str,
+    markers: bool,
+    history: int,
+    gaps: bool = False,
 ) -> Checkpoint:
     """Put the parts together; the tokenizer must already hold the id tokens."""
     check_same_catalogue(ids, corpus.items, Path("02_sids"))
@@ -128,6 +149,7 @@ def assemble(
             ids=ids.of,
             markers=markers,
             history=history,
+            gaps=gaps,
         ),
         sids_digest=ids.digest,
     )

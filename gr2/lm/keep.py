@@ -31,7 +31,7 @@ def keeper(checkpoint: Checkpoint) -> Callable[[Sequence[Slate]], Tensor]:
     pad = checkpoint.tokenizer.pad_token_id
 
     def cost(slates: Sequence[Slate]) -> Tensor:
-        rows = [checkpoint.history_tokens(checkpoint.renderer.shown(s)) for s in slates]
+        rows = [checkpoint.history_tokens(checkpoint.renderer.shown(s), checkpoint.renderer.times(s)) for s in slates]
         tokens_BT = pad_right(rows, pad).to(model.device)
         with torch.no_grad():
             was_BTD = before.model(input_ids=tokens_BT).last_hidden_state

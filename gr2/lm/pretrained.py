@@ -103,7 +103,7 @@ def with_single_digits(tokenizer: Any) -> PreTrainedTokenizerFast:
     )
 
 
-def learn_tokens(model: Any, tokenizer: Any, ids: SemanticIds, *, markers: bool, seed: int) -> None:
+def learn_tokens(model: Any, tokenizer: Any, ids: SemanticIds, *, markers: bool, seed: int, gaps: bool = False) -> None:
     """Give both the control and id tokens, in place; an answer ends in ours from now on, whatever ended one before.
 
     A new token starts as a rare word of its own, drawn from `seed`, and some noise: with embeddings near the mean of
@@ -111,7 +111,7 @@ def learn_tokens(model: Any, tokenizer: Any, ids: SemanticIds, *, markers: bool,
     """
     before = set(tokenizer.get_vocab().values())
     words = torch.tensor(sorted(before.difference(tokenizer.all_special_ids)))
-    grow(tokenizer, ids, markers=markers)
+    grow(tokenizer, ids, markers=markers, gaps=gaps)
     tokenizer.pad_token, tokenizer.eos_token = PAD, END
     numbers = set(tokenizer.get_vocab().values())
     new = torch.tensor(sorted(numbers - before), dtype=torch.long)

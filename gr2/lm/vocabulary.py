@@ -10,16 +10,17 @@ from tokenizers import AddedToken
 from torch import Tensor
 
 from gr2.artifacts import SemanticIds
+from gr2.prompt.gaps import GAPS
 from gr2.prompt.render import CONTROL_TOKENS, END
 from gr2.sid import spelling
 
 
-def grow(tokenizer: Any, ids: SemanticIds, *, markers: bool) -> int:
-    """Add the id and control tokens that the tokenizer lacks; returns how many were added.
+def grow(tokenizer: Any, ids: SemanticIds, *, markers: bool, gaps: bool = False) -> int:
+    """Add the id and control tokens that the tokenizer lacks, and those of gaps if asked; returns how many were added.
 
     They are not `special`: decoding with `skip_special_tokens` would silently strip them.
     """
-    wanted = [*CONTROL_TOKENS, *spelling.tokens(ids.codebook_sizes, markers=markers)]
+    wanted = [*CONTROL_TOKENS, *(GAPS if gaps else ()), *spelling.tokens(ids.codebook_sizes, markers=markers)]
     known = tokenizer.get_vocab()
     missing = [AddedToken(t, normalized=False, special=False) for t in wanted if t not in known]
     return tokenizer.add_tokens(missing)

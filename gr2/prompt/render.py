@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 
+from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
 from gr2.record import digest_bytes
 from gr2.sid.spelling import defuse, spell
 from gr2.types import Item, SemanticId, Slate
@@ -77,6 +78,8 @@ class Renderer:
     """How many of the newest history items are shown."""
     short: Callable[[Sequence[str]], tuple[str, ...]] | None = None
     """Which of them are shown in their place; the context compressor."""
+    gaps: bool = False
+    """Whether a token before every history item, and one behind them, says how long after the one before it came."""
 
     def sid(self, item_id: str) -> str:
         return spell(self.ids[item_id], markers=self.markers)
@@ -84,6 +87,12 @@ class Renderer:
     def shown(self, slate: Slate) -> tuple[str, ...]:
         """The history items that the prompt shows, oldest first."""
         return self.short(slate.history) if self.short else slate.history[-self.history :]
+
+    def times(self, slate: Slate) -> tuple[int, ...]:
+        """Seconds of each event that the prompt shows, and of the slate; empty where they are not known."""
+        if self.short or len(slate.history_times) < len(slate.history):
+            return ()
+        return (*slate.history_times[-self.history :], slate.time)
 
     def item(self, item_id: str, label: str = "") -> str:
         """A history item, or a candidate when it has a label."""
@@ -101,8 +110,12 @@ class Renderer:
         """What the model reads; ends where its own words begin. Raises ValueError for over MAX_LABELS candidates."""
         if len(slate.candidates) > MAX_LABELS:
             raise ValueError(f"slate {slate.slate_id}: {len(slate.candidates)} candidates, at most {MAX_LABELS}")
+        history = [self.item(i) for i in self.shown(slate)]
+        if self.gaps:
+            numbers = gap_numbers(self.times(slate)) or [UNKNOWN] * (len(history) + 1)
+            history = [GAPS[n] + item for n, item in zip(numbers, [*history, ""], strict=True)]
         body = self.template.prompt.format(
-            history="".join(self.item(i) for i in self.shown(slate)),
+            history="".join(history),
             candidates="".join(self.item(i, label) for i, label in zip(slate.candidates, LABELS, strict=False)),
             neighbours="".join(self.item(slate.candidates[c]) for c in advised(slate)),
         )

@@ -67,6 +67,9 @@ class Config(BaseModel):
     histories: int | None = Field(default=None, ge=1)
     """Training events a step that are learned as histories of ids alone beside the rows of the mix, and give every item
     a vector beside its codes (`lm.item_head`). Left out: none (ours)."""
+    gaps: bool | None = None
+    """A token before every history event says how long after the one before it came (`prompt.gaps`), in the tasks and
+    in prompts. Left out: none (ours)."""
     mix: Mix = Mix()
     """Shares of the alignment tasks."""
     fit: FitConfig
@@ -102,8 +105,17 @@ def midtrain(
         template=config.template,
         markers=config.markers,
         history=config.history,
+        gaps=bool(config.gaps),
     )
-    tasks = AlignmentTasks(corpus, checkpoint.id_tokens, tokenizer, config.mix, history=config.history, k=config.k)
+    tasks = AlignmentTasks(
+        corpus,
+        checkpoint.id_tokens,
+        tokenizer,
+        config.mix,
+        history=config.history,
+        k=config.k,
+        gaps=bool(config.gaps),
+    )
 
     if config.histories:
         in_order = None if vectors_NT is None else vectors_NT[[corpus.row[item_id] for item_id in ids.item_ids]]
@@ -170,12 +182,12 @@ def start(corpus: Corpus, ids: SemanticIds, config: Config, seed: int) -> tuple[
     """Model and tokenizer before the first step; both know the control and id tokens."""
     if config.pretrained:
         model, tokenizer = load_pretrained(config.pretrained)
-        learn_tokens(model, tokenizer, ids, markers=config.markers, seed=seed)
+        learn_tokens(model, tokenizer, ids, markers=config.markers, seed=seed, gaps=bool(config.gaps))
         return model, tokenizer
     texts = [text for item in corpus.items for text in (item.text, sentence(item))]
     texts += PHRASES * phrases(lexicon(corpus.items))
     tokenizer = train_tokenizer(texts, config.nano.words)
-    grow(tokenizer, ids, markers=config.markers)
+    grow(tokenizer, ids, markers=config.markers, gaps=bool(config.gaps))
     model = new_model(config.nano, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
     if config.base:
         start_from_base(model, tokenizer, seed)
@@ -190,8 +202,13 @@ def validation_nats(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64
     size, pad = ids.spelled.shape[1], checkpoint.tokenizer.pad_token_id
     by_codes, by_head, n = 0.0, 0.0, 0
     for part in chunks(validation_events(checkpoint, corpus), batch_size):
-        rows = [checkpoint.history_tokens(known) for known, _ in part]
-        places = [(b, len(rows[b]) - at * size) for b, (_, n_valid) in enumerate(part) for at in range(n_valid, 0, -1)]
+        rows = [checkpoint.history_tokens(known, times) for known, times, _ in part]
+        each = checkpoint.item_length
+        places = [
+            (b, (at + 1) * each + 1 - size)
+            for b, (known, _, n_valid) in enumerate(part)
+            for at in range(len(known) - n_valid, len(known))
+        ]
         tokens, (line, begin) = pad_right(rows, pad), torch.tensor(places).T
         weights = torch.zeros(tokens.shape)
         weights[line[:, None], begin[:, None] + torch.arange(size)] = 1
@@ -200,19 +217,22 @@ def validation_nats(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64
         by_codes += float(words) * size * len(places)
         n += len(places)
         if head:
-            items = torch.tensor([ids.row[item] for known, n_valid in part for item in known[-n_valid:]])
+            items = torch.tensor([ids.row[item] for known, _, n_valid in part for item in known[-n_valid:]])
             by_head += float(head.nats(hidden_BTD[line, begin - 1], items)) * len(places)
     return {"nats_per_item": by_codes / n} | ({"nats_by_head": by_head / n} if head else {})
 
 
-def validation_events(checkpoint: Checkpoint, corpus: Corpus) -> list[tuple[tuple[str, ...], int]]:
-    """Histories that end in validation events, and how many of these there are in each."""
+def validation_events(checkpoint: Checkpoint, corpus: Corpus) -> list[tuple[tuple[str, ...], tuple[int, ...], int]]:
+    """Histories that end in validation events, their times with one more at the end, and how many such events."""
     found = []
     held_out = [timeline for timeline in corpus.timelines if Split.VALID in timeline.splits]
     for timeline in held_out[:: max(1, math.ceil(len(held_out) / VALID_USERS))]:
         n_valid = timeline.splits.count(Split.VALID)
-        known = [i for i, s in zip(timeline.item_ids, timeline.splits, strict=True) if s is not Split.TEST]
-        found.append((tuple(known[-checkpoint.renderer.history - n_valid :]), n_valid))
+        shown = slice(-checkpoint.renderer.history - n_valid, None)
+        events = zip(timeline.item_ids, timeline.times, timeline.splits, strict=True)
+        known = [(item, time) for item, time, split in events if split is not Split.TEST][shown]
+        items, times = tuple(item for item, _ in known), tuple(time for _, time in known)
+        found.append((items, (*times, times[-1]), n_valid))
     return found
 
 
