@@ -8,6 +8,9 @@ position in `Slate.candidates` (0 = what the pre-ranker put first), so a ranking
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+DAY = 86_400
+"""Seconds."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:

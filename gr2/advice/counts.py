@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
 from gr2.artifacts import Corpus
-from gr2.types import Slate, Split, Timeline
+from gr2.types import DAY, Slate, Split, Timeline
 
 WINDOWS = (1, 5, 20)
 """How many places after an item another one still counts as following it."""
@@ -25,7 +25,6 @@ SOON = (1, 5)
 """The windows of which is kept when it was."""
 BASKET = 20
 """How many places after an item another one of the same day still counts as taken with it."""
-DAY = 86_400
 SPAN = 2**37
 """More than any time in seconds that a log may hold; 2^26 items or pairs fit beside it."""
 

@@ -13,11 +13,11 @@ from functools import cached_property
 
 import numpy as np
 
-from gr2.advice.counts import DAY, SOON, WINDOWS, Counts, CrossCounts, cross_count, look_up
+from gr2.advice.counts import SOON, WINDOWS, Counts, CrossCounts, cross_count, look_up
 from gr2.artifacts import Corpus
 from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import NO_VOTE
-from gr2.types import Slate
+from gr2.types import DAY, Slate
 
 CHUNK = 512
 FOLDS = 4

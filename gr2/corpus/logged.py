@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from gr2.artifacts import Corpus
 from gr2.corpus.generic import TOO_LATE
 from gr2.errors import UserError
+from gr2.types import DAY
 
-DAY = 86_400
 YEAR = 365 * DAY
 FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 IDS = ("slate", "user", "item")

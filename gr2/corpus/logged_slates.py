@@ -12,10 +12,10 @@ from typing import Any
 import polars as pl
 
 from gr2.artifacts import Corpus, Slates
-from gr2.corpus.logged import DAY, LogConfig
+from gr2.corpus.logged import LogConfig
 from gr2.errors import UserError
 from gr2.progress import track
-from gr2.types import Slate, Split
+from gr2.types import DAY, Slate, Split
 
 KEPT, MISS = "kept", "positive_below_k"
 

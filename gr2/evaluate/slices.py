@@ -1,5 +1,5 @@
-"""Whom a ranker helps: the held-out events cut by the history before them and by how popular, how cold and how far down
-the target is.
+"""Whom a ranker helps: the held-out events cut by the history before them, by how long ago that ended, and by how
+popular, how cold and how far down the target is.
 
 Thirds are those of the events whose target was retrieved, since only there do rankers differ. (ours)
 """
@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from gr2.artifacts import Corpus
-from gr2.types import Slate, Split
+from gr2.types import DAY, Slate, Split
 
 COLD = 10
 """A target with fewer training events than this is cold."""
+AGO = {"less than a day": (0, DAY - 1), "less than 30 days": (DAY, 30 * DAY - 1), "longer": (30 * DAY, np.inf)}
+"""Least and most seconds of a slice."""
 POSITIONS = ((1, 1), (2, 3), (4, 5), (6, None))
 """First and last incoming position of a slice."""
 
@@ -27,6 +29,8 @@ class HeldOut:
     user_id: str
     history: int
     """Events of the user before it, all of them."""
+    gap: float
+    """Seconds since the newest of them; infinite where there is none."""
     popularity: int
     """Training events of its item."""
 
@@ -50,7 +54,13 @@ def held_out(corpus: Corpus, split: Split) -> list[HeldOut]:
     """Every event of a split, with the slate id that s04_slates gives it."""
     taken = Counter(item for sequence in corpus.train_sequences() for item in sequence)
     return [
-        HeldOut(slate_id=f"{t.user_id}:{at}", user_id=t.user_id, history=at, popularity=taken[t.item_ids[at]])
+        HeldOut(
+            slate_id=f"{t.user_id}:{at}",
+            user_id=t.user_id,
+            history=at,
+            gap=t.times[at] - t.times[at - 1] if at else np.inf,
+            popularity=taken[t.item_ids[at]],
+        )
         for t in corpus.timelines
         for at, of in enumerate(t.splits)
         if of is split
@@ -70,7 +80,7 @@ def _by_event(slates: Sequence[Slate], events: Sequence[HeldOut]) -> list[Slice]
         return []
     misses = [e for e in events if e.slate_id not in slated]
 
-    def cut(by: str, ranges: Mapping[str, tuple[float, float]], trait: Callable[[HeldOut], int]) -> list[Slice]:
+    def cut(by: str, ranges: Mapping[str, tuple[float, float]], trait: Callable[[HeldOut], float]) -> list[Slice]:
         return [
             Slice(
                 by=by,
@@ -85,6 +95,7 @@ def _by_event(slates: Sequence[Slate], events: Sequence[HeldOut]) -> list[Slice]
     cold = {f"cold: fewer than {COLD}": (0, COLD - 1), f"{COLD} or more": (COLD, np.inf)}
     return [
         *cut("history, events", thirds([e.history for e in retrieved]), lambda e: e.history),
+        *cut("time since the event before", AGO, lambda e: e.gap),
         *cut("target's training events", thirds([e.popularity for e in retrieved]), lambda e: e.popularity),
         *cut("cold targets, training events", cold, lambda e: e.popularity),
     ]

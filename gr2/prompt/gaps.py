@@ -8,7 +8,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
-DAY = 86_400
+from gr2.types import DAY
+
 BOUNDS = (DAY, 7 * DAY, 30 * DAY, 182 * DAY)
 """Seconds at which the next longer gap begins."""
 GAPS = ("<|same_day|>", "<|same_week|>", "<|same_month|>", "<|half_a_year|>", "<|long_after|>", "<|some_time|>")

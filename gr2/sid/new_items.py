@@ -19,6 +19,7 @@ from gr2.errors import UserError, in_one_line
 from gr2.record import new_folder, write_json
 from gr2.sid.assign import check_finite, nearest_codes, reconstruct, unique_codes
 from gr2.sid.stream import read_vectors
+from gr2.types import DAY
 
 HORIZON_DAYS = 365
 """A retired id goes to no other item for so long: longer than any log that still names it is trained on."""
@@ -110,7 +111,7 @@ def assign(
     Raises UserError when an item has an id already or comes twice, vectors do not fit, or there are no ids left.
     """
     _check_new(catalogue.ids, item_ids, vectors)
-    resting = tuple(r for r in catalogue.retired if now - r.at <= HORIZON_DAYS * 86_400)
+    resting = tuple(r for r in catalogue.retired if now - r.at <= HORIZON_DAYS * DAY)
     own = {r.item_id: r.codes for r in resting}
     held = np.array([r.codes for r in resting], dtype=np.int64).reshape(-1, catalogue.ids.codes.shape[1])
     codes = np.zeros((len(item_ids), held.shape[1]), dtype=np.int64)

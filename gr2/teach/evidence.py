@@ -19,7 +19,7 @@ from gr2.teach import visits as visiting
 from gr2.teach.rows import Rows
 from gr2.teach.series import series_of
 from gr2.teach.visits import WINDOWS, Visits
-from gr2.types import Item
+from gr2.types import DAY, Item
 
 FEATURES = (
     ("incoming score", "order"),
@@ -45,7 +45,6 @@ HISTORY = 30
 """Newest history events that are looked at."""
 SHRINK = 5.0
 """Viewers added below a share, so that one rare film seen once is no certainty."""
-DAY = 86_400
 ERA = 5.0
 """Years at which likeness in time has fallen to 1/e."""
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from gr2.advice.counts import count, cross_count
-from gr2.advice.features import DAY, SHRINK, Knowledge, features
+from gr2.advice.features import SHRINK, Knowledge, features
 from gr2.artifacts import Corpus
-from gr2.types import Item, Slate, Split, Timeline
+from gr2.types import DAY, Item, Slate, Split, Timeline
 
 A, B, C, D = range(4)
 ITEMS = (

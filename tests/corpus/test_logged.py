@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gr2.artifacts import Corpus
-from gr2.corpus.logged import DAY, Columns, LogConfig, read_log
+from gr2.corpus.logged import Columns, LogConfig, read_log
 from gr2.corpus.logged_slates import boundaries, slates_of
 from gr2.errors import UserError
-from gr2.types import Item, Split, Timeline
+from gr2.types import DAY, Item, Split, Timeline
 
 ITEMS = tuple(Item(item_id=i, title=i) for i in "abcdef")
 # u has learned until day 2, so slates of u from day 3 on may be tested with a gap of a day; v has nothing to learn from

@@ -7,13 +7,13 @@ from test_metrics import slate
 
 from gr2.artifacts import Corpus, Scores
 from gr2.baselines.simple import rank_incoming
-from gr2.corpus.logged import DAY, LogConfig, read_log
+from gr2.corpus.logged import LogConfig, read_log
 from gr2.corpus.logged_slates import slates_of
 from gr2.evaluate.propensity import Examination
 from gr2.evaluate.table import DEBIASED, evaluate
 from gr2.record import write_json
 from gr2.stages.s04_slates import examine
-from gr2.types import Item, Ranking, Split, Timeline
+from gr2.types import DAY, Item, Ranking, Split, Timeline
 
 K, USERS, DAYS = 6, 400, 60
 THETA = 1 / np.arange(1, K + 1) ** 1.5

@@ -61,7 +61,7 @@ SLATES = make_slates()
 
 
 EVENTS = [
-    HeldOut(slate_id=f"u{i}:{at}", user_id=f"u{i}", history=i, popularity=i)
+    HeldOut(slate_id=f"u{i}:{at}", user_id=f"u{i}", history=i, gap=i, popularity=i)
     for i in range(len(SLATES))
     for at in (5, 6)
 ]

@@ -15,10 +15,10 @@ from gr2.lm.nano import new_model, train_tokenizer
 from gr2.lm.rank import voices_at_once
 from gr2.lm.train import FitConfig
 from gr2.lm.vocabulary import grow
-from gr2.prompt.gaps import DAY, GAPS, UNKNOWN, gap_numbers
+from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
 from gr2.prompt.render import CANDIDATES, HISTORY
 from gr2.stages import s03_midtrain
-from gr2.types import Slate, Split, Timeline
+from gr2.types import DAY, Slate, Split, Timeline
 
 SOME_TIME, SAME_DAY, SAME_WEEK, LONG_AFTER = "<|some_time|>", "<|same_day|>", "<|same_week|>", "<|long_after|>"
 YEAR = 365 * DAY
