@@ -57,13 +57,15 @@ class Question:
     user: str
     history: tuple[str, ...]
     """All events before it, oldest first."""
+    times: tuple[int, ...]
+    """Seconds of each of them, and of the event itself."""
     target: str
 
 
 def questions(corpus: Corpus, split: Split) -> list[Question]:
     """Every event of the split, user by user."""
     return [
-        Question(user=t.user_id, history=t.item_ids[:at], target=t.item_ids[at])
+        Question(user=t.user_id, history=t.item_ids[:at], times=t.times[: at + 1], target=t.item_ids[at])
         for t in corpus.timelines
         for at, part in enumerate(t.splits)
         if part is split
@@ -88,7 +90,8 @@ def sasrec_ranks(model: sasrec.Sasrec, asked: Sequence[Question], row: dict[str,
 
 def beam_ranks(checkpoint: Checkpoint, asked: Sequence[Question]) -> dict[str, np.ndarray]:
     """Protocol -> (n,) place of the target in the beam from 0; WIDTH where it is not there."""
-    lists = beam_items(checkpoint, [q.history for q in asked], WIDTH, label="held beam, whole catalogue")
+    histories, times = [q.history for q in asked], [q.times for q in asked]
+    lists = beam_items(checkpoint, histories, times, WIDTH, label="held beam, whole catalogue")
     unseen = [
         [item for item in items if item == q.target or item not in q.history]
         for q, items in zip(asked, lists, strict=True)

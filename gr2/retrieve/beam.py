@@ -21,16 +21,26 @@ from gr2.sid.trie import Trie
 
 
 def beam_items(
-    checkpoint: Checkpoint, histories: Sequence[Sequence[str]], width: int, *, batch_size: int = 64, label: str | None
+    checkpoint: Checkpoint,
+    histories: Sequence[Sequence[str]],
+    times: Sequence[Sequence[int]],
+    width: int,
+    *,
+    batch_size: int = 64,
+    label: str | None,
 ) -> list[list[str]]:
-    """For each history of item ids (oldest first) at most `width` likely next items, the likeliest first.
+    """For each history of item ids (oldest first) at most `width` likely next items, the likeliest first. `times`:
+    seconds of each history's events and of the next one, or nothing where they are unknown.
 
     A list is shorter than `width` only where the catalogue has fewer prefixes than that.
     """
     ids, number = checkpoint.id_tokens, checkpoint.tokenizer.convert_tokens_to_ids
     trie = Trie(ids.spelled.numpy())
     item_of = {tuple(spelled): item for item, spelled in zip(ids.item_ids, ids.spelled.tolist(), strict=True)}
-    prompts = [checkpoint.history_tokens(h[-checkpoint.renderer.history :]) for h in histories]
+    shown = checkpoint.renderer.history
+    prompts = [
+        checkpoint.history_tokens(items[-shown:], of[-shown - 1 :]) for items, of in zip(histories, times, strict=True)
+    ]
     # Histories of like length are read together, so that little of a batch is padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     found: dict[int, list[str]] = {}

@@ -11,7 +11,7 @@ from gr2.types import Split
 
 
 def asked(history: str, target: str) -> Question:
-    return Question(user="u", history=tuple(history), target=target)
+    return Question(user="u", history=tuple(history), times=(), target=target)
 
 
 def test_questions_know_all_that_came_before() -> None:
@@ -47,7 +47,7 @@ def test_places_in_lists() -> None:
 
 
 def test_rows_pool_seeds_and_stand_beside_the_papers() -> None:
-    users = [Question(user=f"u{n}", history=(), target="a") for n in range(4)]
+    users = [Question(user=f"u{n}", history=(), times=(), target="a") for n in range(4)]
     seeds = [{"unseen": np.array([0, 10, 10, 10])}, {"unseen": np.array([0, 0, 10, 10])}]
     made = {r.metric: r for r in rows("beauty-catalogue", "SASRec, full cross-entropy", users, seeds)}
     assert made["R@10"].ours == (1 / 4 + 2 / 4) / 2

@@ -17,6 +17,7 @@ from gr2.lm.train import FitConfig
 from gr2.lm.vocabulary import grow
 from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
 from gr2.prompt.render import CANDIDATES, HISTORY
+from gr2.retrieve.beam import beam_items
 from gr2.stages import s03_midtrain
 from gr2.types import DAY, Slate, Split, Timeline
 
@@ -82,6 +83,19 @@ def test_a_history_alone_is_how_its_prompt_begins(slate: Slate):
     assert prompt[: len(alone)] == alone
     assert CHECKPOINT.tokenizer.convert_ids_to_tokens(prompt[len(alone)]) == CANDIDATES
     assert len(alone) == 2 + len(slate.history) * CHECKPOINT.item_length
+
+
+@torch.inference_mode()
+def test_a_beam_hears_them():
+    histories, times = [("i00", "i01", "i23", "i40"), ("i00",), ()], [(0, 0, YEAR, YEAR, YEAR), (), (7,)]
+    lists = beam_items(CHECKPOINT, histories, times, 24, label=None)
+    for history, of, items in zip(histories, times, lists, strict=True):
+        read = torch.tensor([CHECKPOINT.history_tokens(history[-3:], of[-4:])] * len(items))
+        spelled = CHECKPOINT.id_tokens.of(items)
+        logp = CHECKPOINT.model(torch.cat([read, spelled], 1)).logits.log_softmax(-1)[:, read.shape[1] - 1 : -1]
+        scores = logp.gather(-1, spelled[..., None]).sum((1, 2))
+        assert (scores.diff() <= 1e-4).all()
+    assert lists[0] != beam_items(CHECKPOINT, histories, [()] * 3, 24, label=None)[0]
 
 
 def moody(users: int) -> Corpus:

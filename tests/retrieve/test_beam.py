@@ -28,7 +28,7 @@ def exact(checkpoint: Checkpoint, history: Sequence[str]) -> dict[str, float]:
 
 def test_a_beam_as_wide_as_the_catalogue_is_the_exact_ranking() -> None:
     checkpoint = shop.checkpoint(seed=1)
-    lists = beam_items(checkpoint, HISTORIES, width=24, batch_size=2, label=None)
+    lists = beam_items(checkpoint, HISTORIES, [()] * len(HISTORIES), width=24, batch_size=2, label=None)
     for history, items in zip(HISTORIES, lists, strict=True):
         scores = exact(checkpoint, history)
         assert sorted(items) == sorted(scores)
