@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 from gr2.artifacts import Rankings, Scores, Slates
 from gr2.config import RunConfig, fill_config, overlaid, parse_config
 from gr2.errors import UserError
+from gr2.prompt.gaps import GAPS
 from gr2.prompt.render import CONTROL_TOKENS, END
 from gr2.record import is_complete, read_json
 from gr2.run import CONFIG, STAGES, folder_of, kinds, load_config, run_stages
@@ -58,7 +59,7 @@ def test_every_checkpoint_is_the_llama_with_our_tokens(run, folder):
     model = AutoModelForCausalLM.from_pretrained(run / folder)
     tokenizer = AutoTokenizer.from_pretrained(run / folder)
     assert type(model) is LlamaForCausalLM
-    assert len(tokenizer) == model.config.vocab_size == 300 + len(CONTROL_TOKENS) + sum(CODES)
+    assert len(tokenizer) == model.config.vocab_size == 300 + len(CONTROL_TOKENS) + len(GAPS) + sum(CODES)
     assert tokenizer.eos_token == END
     assert tokenizer.tokenize(" 1990") == ["\u0120", "1", "9", "9", "0"]
 
