@@ -122,6 +122,7 @@ def read_voices(
     head = head_of(checkpoint.model)
     if head is not None:
         begins, listed = checkpoint.tokenizer.convert_tokens_to_ids([HISTORY, CANDIDATES])
+        # A model that reads gaps was taught to name an item at the gap before it, and the first gap is always unknown.
         first = [tree.text_length - len(text) + text.index(begins) + checkpoint.renderer.gaps for text in texts]
         last = [tree.text_length - len(text) + text.index(listed) - 1 for text in texts]
         rows_BK = torch.tensor([[checkpoint.id_tokens.row[i] for i in s.candidates] for s in slates])
