@@ -6,7 +6,7 @@ Cross-fitted as the slates are: the counts that a user's training slates see com
 other folds. Taking out only the user's own events would leak: the target's count, and no other's, would
 be one short, and trees find that (on ML-100K: NDCG@3 .49 on held-out training users, .32 on validation). (ours)
 
-Shapes: N items, U users, M pairs looked up.
+Shapes: N items, U users; the arrays of a look-up broadcast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -163,9 +163,10 @@ def count(timelines: Sequence[Timeline], row: Mapping[str, int]) -> Counts:
     )
 
 
-def look_up(matrix: csr_matrix, rows_M: np.ndarray, columns_M: np.ndarray) -> np.ndarray:
-    """(M,) float32 entries of a sparse matrix."""
-    return np.asarray(matrix[rows_M, columns_M], dtype=np.float32).ravel()
+def look_up(matrix: csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Float32 entries of a sparse matrix, in the shape to which `rows` and `columns` broadcast."""
+    rows, columns = np.broadcast_arrays(rows, columns)
+    return np.asarray(matrix[rows.ravel(), columns.ravel()], dtype=np.float32).reshape(rows.shape)
 
 
 def first_events(timeline: Timeline, row: Mapping[str, int]) -> dict[int, int]:

@@ -84,10 +84,16 @@ class Batch:
     real_SH: np.ndarray
     candidates_SK: np.ndarray
 
-    @property
+    @cached_property
     def now_S1(self) -> np.ndarray:
         """Seconds before which an event counts as recent: the cut-offs, or the end of what is counted."""
         return np.array([[min(s.time, self.counts.until)] for s in self.slates], dtype=np.int64)
+
+    @cached_property
+    def after(self) -> dict[int, np.ndarray]:
+        """window w -> (S, H, K) users with the candidate at most w places after the history item."""
+        history, candidates = self.history_SH[:, :, None], self.candidates_SK[:, None, :]
+        return {w: look_up(follows, history, candidates) for w, follows in self.counts.follows.items()}
 
     @cached_property
     def ages_SH(self) -> np.ndarray:
@@ -185,16 +191,13 @@ def covisitation(batch: Batch) -> Table:
     """How often users who had a history item had the candidate: at all, near it, and soon after it."""
     counts = batch.counts
     history, candidates = batch.history_SH[:, :, None], batch.candidates_SK[:, None, :]
-    h, c = (a.ravel() for a in np.broadcast_arrays(history, candidates))
-    shape = np.broadcast_shapes(history.shape, candidates.shape)
     users_h, users_c = counts.popularity[history] + SHRINK, counts.popularity[candidates] + SHRINK
     norm = np.sqrt(users_h * users_c)
-    together = look_up(counts.together, h, c).reshape(shape) / norm
+    together = look_up(counts.together, history, candidates) / norm
     table = over_history("together", together, batch.real_SH, (1, 3, 10, 50))
     table |= {"together_max": np.where(batch.real_SH[:, :, None], together, 0).max(1)}
     for w in WINDOWS:
-        after = look_up(counts.follows[w], h, c).reshape(shape)
-        before = look_up(counts.follows[w], c, h).reshape(shape)
+        after, before = batch.after[w], look_up(counts.follows[w], candidates, history)
         table |= over_history(f"near{w}", (after + before) / norm, batch.real_SH, (1, 3, 10))
         table |= over_history(f"after{w}", after / users_h, batch.real_SH, (1, 3, 10))
     return table
@@ -207,14 +210,13 @@ def recent_covisitation(batch: Batch) -> Table:
     history, real_SH = batch.history_SH[:, :SOON_OF, None], batch.real_SH[:, :SOON_OF]
     candidates, now = batch.candidates_SK[:, None, :], batch.now_S1[:, :, None]
     users_h = counts.popularity[history] + SHRINK
-    h, c = (a.ravel() for a in np.broadcast_arrays(history, candidates))
-    baskets = look_up(counts.baskets, h, c).reshape(len(history), -1, candidates.shape[2])
+    baskets = look_up(counts.baskets, history, candidates)
     table = over_history("basket", baskets / users_h, real_SH, (1, 3, 10))
     for w in SOON:
         for d in SEASONS:
             lately = counts.soon[w].between(history, candidates, now - d * DAY, now)
             table |= over_history(f"after{w}_{d}d", lately / users_h, real_SH, (1, 3))
-    after = {w: look_up(counts.follows[w], h, c).reshape(baskets.shape) for w in SOON}
+    after = {w: batch.after[w][:, :SOON_OF] for w in SOON}
     for w in SOON:
         table |= by_session(f"after{w}", after[w] / users_h, batch)
     apart = np.maximum(after[max(SOON)] - baskets, 0) / users_h

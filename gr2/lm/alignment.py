@@ -169,8 +169,12 @@ class AlignmentTasks:
         return [[self._history(w, rng) for w in windows[bounds[b] : bounds[b + 1]]] for b in rng.permutation(n_batches)]
 
     def _history(self, window: Window, rng: np.random.Generator) -> Row:
+        return self._told([item for item, _ in window], self._gaps(window, rng))
+
+    def _told(self, items: Sequence[int], gaps: Sequence[Sequence[int]]) -> Row:
+        """A history as prompts begin, each item behind its gap."""
         row = Row(tokens=[self.marks.history], counts=[False])
-        for (item, _), gap in zip(window, self._gaps(window, rng), strict=True):
+        for item, gap in zip(items, gaps, strict=True):
             row.tokens.extend([*gap, *self.spelled[item]])
             row.counts.extend([False] * len(gap) + [True] * len(self.spelled[item]))
             row.begins[len(row.tokens) - len(self.spelled[item])] = item
@@ -189,11 +193,9 @@ class AlignmentTasks:
         *history, target = (item for item, _ in window)
         listed = rng.permutation([target, *self._others(rng, {*history, target})]).tolist()
         spelled = [self.spelled[i] for i in listed]
-        gaps = self._gaps(window, rng)
-        told = [(gap, self.spelled[i]) for i, gap in zip(history, gaps, strict=False)]
-        past = [t for gap, sid in told for t in (*gap, *sid)]
-        read = [counts for gap, sid in told for counts in (*[False] * len(gap), *[True] * len(sid))]
-        asked = [*gaps[-1], *candidate_list(self.marks, spelled), self.marks.neighbours, self.marks.think]
+        *gaps, now = self._gaps(window, rng)
+        past = self._told(history, gaps)
+        asked = [*now, *candidate_list(self.marks, spelled), self.marks.neighbours, self.marks.think]
         if rng.random() < 0.5:  # the id at once, as the one-pass ranker reads it
             asked.append(self.marks.end_think)
             answer = self.spelled[target]
@@ -201,8 +203,8 @@ class AlignmentTasks:
             behind = [c for c in rng.permutation(len(listed)).tolist() if listed[c] != target]
             answer = spoken_answer(self.marks, spelled, [listed.index(target), *behind], NAMED)
         return Row(
-            tokens=[self.marks.history, *past, *asked, *answer],
-            counts=[False, *read, *[False] * len(asked), *[True] * len(answer)],
+            tokens=[*past.tokens, *asked, *answer],
+            counts=[*past.counts, *[False] * len(asked), *[True] * len(answer)],
         )
 
     def caption(self, rng: np.random.Generator) -> Row:

@@ -13,7 +13,7 @@ from gr2.compress.context import Compressor
 from gr2.errors import UserError
 from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
-from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
+from gr2.prompt.gaps import gaps_told
 from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
 from gr2.record import read_json, reading, write_json
 
@@ -51,8 +51,8 @@ class Checkpoint:
         number: Any = self.tokenizer.convert_tokens_to_ids
         spelled = self.id_tokens.of(items).tolist()
         if self.renderer.gaps:
-            gaps = gap_numbers(times) or [UNKNOWN] * (len(items) + 1)
-            spelled = [[number(GAPS[gap]), *tokens] for gap, tokens in zip(gaps, [*spelled, []], strict=True)]
+            gaps = gaps_told(times, len(items))
+            spelled = [[number(gap), *tokens] for gap, tokens in zip(gaps, [*spelled, []], strict=True)]
         return [number(HISTORY), *(token for tokens in spelled for token in tokens)]
 
     @property

@@ -21,3 +21,9 @@ def gap_numbers(times: Sequence[int]) -> list[int]:
     """Place in GAPS of each event's token, from its time in seconds; UNKNOWN for the first, which has none before."""
     later = [bisect_right(BOUNDS, then - before) for before, then in pairwise(times)]
     return [UNKNOWN, *later] if times else []
+
+
+def gaps_told(times: Sequence[int], events: int) -> list[str]:
+    """The tokens before each of so many events, and behind them. `times`: of the events and of now; empty where they
+    are not known."""
+    return [GAPS[number] for number in gap_numbers(times) or [UNKNOWN] * (events + 1)]

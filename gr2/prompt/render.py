@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 
-from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
+from gr2.prompt.gaps import gaps_told
 from gr2.record import digest_bytes
 from gr2.sid.spelling import defuse, spell
 from gr2.types import Item, SemanticId, Slate
@@ -112,8 +112,8 @@ class Renderer:
             raise ValueError(f"slate {slate.slate_id}: {len(slate.candidates)} candidates, at most {MAX_LABELS}")
         history = [self.item(i) for i in self.shown(slate)]
         if self.gaps:
-            numbers = gap_numbers(self.times(slate)) or [UNKNOWN] * (len(history) + 1)
-            history = [GAPS[n] + item for n, item in zip(numbers, [*history, ""], strict=True)]
+            gaps = gaps_told(self.times(slate), len(history))
+            history = [gap + item for gap, item in zip(gaps, [*history, ""], strict=True)]
         body = self.template.prompt.format(
             history="".join(history),
             candidates="".join(self.item(i, label) for i, label in zip(slate.candidates, LABELS, strict=False)),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
 
-from gr2.advice.counts import SPAN, first_events
+from gr2.advice.counts import SPAN, first_events, look_up
 from gr2.artifacts import Corpus
 from gr2.retrieve.neighbours import Neighbours, remember
 
@@ -95,12 +95,6 @@ def count(corpus: Corpus) -> Visits:
         together=together,
         after={w: _after(user, item, w, n) for w in WINDOWS},
     )
-
-
-def look_up(matrix: csr_matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Float32 entries of a sparse matrix, in the shape to which `rows` and `columns` broadcast."""
-    rows, columns = np.broadcast_arrays(rows, columns)
-    return np.asarray(matrix[rows.ravel(), columns.ravel()], dtype=np.float32).reshape(rows.shape)
 
 
 def _after(user: np.ndarray, item: np.ndarray, window: int, n: int) -> csr_matrix:
