@@ -95,6 +95,11 @@ class Slate:
                 f"slate {self.slate_id}: {len(self.history)} history events, {len(self.history_times)} times"
             )
 
+    @property
+    def times(self) -> tuple[int, ...]:
+        """Seconds of each event of the history, and of the slate; empty where the history's are not known."""
+        return (*self.history_times, self.time) if len(self.history_times) == len(self.history) else ()
+
     def newest(self, n: int) -> "Slate":
         """With the n newest events of its history."""
         return replace(self, history=self.history[-n:], history_times=self.history_times[-n:])

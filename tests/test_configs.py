@@ -22,8 +22,9 @@ def test_a_config_loads(path):
     [
         *(
             ("slates.sasrec", f"{name} = 0", "greater than or equal to 1")
-            for name in ("dim", "layers", "heads", "max_length", "epochs", "batch_size")
+            for name in ("dim", "layers", "heads", "epochs", "batch_size")
         ),
+        ("slates.sasrec", "max_length = 1", "greater than or equal to 2"),
         ("slates.sasrec", "heads = 3", "heads = 3 must divide dim = 64"),
         ("slates.sasrec", "dropout = 1.0", "less than 1"),
         ("slates.sasrec", "learning_rate = 0.0", "greater than 0"),

@@ -10,7 +10,7 @@ Row by row one task is drawn. A row is a list of tokens and a mask that says whe
 - language: sentences about the catalogue without ids.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -19,11 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
-from gr2.prompt.gaps import GAPS, UNKNOWN, gap_numbers
+from gr2.prompt.gaps import GAPS, UNKNOWN, events_with_gaps
 from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
 from gr2.sid.spelling import defuse
 from gr2.teach.rationale import NAMED
-from gr2.types import Item, Split, Timeline
+from gr2.types import Item
 
 Window = Sequence[tuple[int, int]]
 """Events in a row: the item, and the number of the gap before it."""
@@ -126,7 +126,7 @@ class AlignmentTasks:
         self.tasks = [self.preference, self.slate, self.caption, self.persona, self.language]
         self.weights = np.array([mix.preference, mix.slate, mix.caption, mix.persona, mix.language])
         self.spelled = ids.spelled.tolist()
-        rows = [np.array(_events(t, ids.row)) for t in corpus.timelines]
+        rows = [np.array(events_with_gaps(t, ids.row)) for t in corpus.timelines]
         self.sequences = [s for s in rows if len(s) > 1]
         lengths = np.array([len(s) for s in self.sequences])
         # A user is drawn as often as it has windows, so that events, not users, count alike.
@@ -246,13 +246,6 @@ class AlignmentTasks:
         sequence = self.sequences[rng.choice(len(self.sequences), p=self.user_weights)]
         first = rng.integers(0, max(1, len(sequence) - size + 1))
         return sequence[first : first + size].tolist()
-
-
-def _events(timeline: Timeline, row: Mapping[str, int]) -> Window:
-    """Row and gap number of each training event."""
-    known = [at for at, split in enumerate(timeline.splits) if split is Split.TRAIN]
-    gaps = gap_numbers([timeline.times[at] for at in known])
-    return [(row[timeline.item_ids[at]], gap) for at, gap in zip(known, gaps, strict=True)]
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -5,10 +5,10 @@ Beauty nothing else tells as much about who is taken next (docs/log.md).
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from gr2.types import DAY
+from gr2.types import DAY, Split, Timeline
 
 BOUNDS = (DAY, 7 * DAY, 30 * DAY, 182 * DAY)
 """Seconds at which the next longer gap begins."""
@@ -23,7 +23,19 @@ def gap_numbers(times: Sequence[int]) -> list[int]:
     return [UNKNOWN, *later] if times else []
 
 
+def gaps_around(times: Sequence[int], events: int) -> list[int]:
+    """Their places in GAPS before each of so many events, and behind them. `times`: of the events and of now; empty
+    where they are not known."""
+    return gap_numbers(times) or [UNKNOWN] * (events + 1)
+
+
 def gaps_told(times: Sequence[int], events: int) -> list[str]:
-    """The tokens before each of so many events, and behind them. `times`: of the events and of now; empty where they
-    are not known."""
-    return [GAPS[number] for number in gap_numbers(times) or [UNKNOWN] * (events + 1)]
+    """The tokens of `gaps_around`."""
+    return [GAPS[number] for number in gaps_around(times, events)]
+
+
+def events_with_gaps(timeline: Timeline, row: Mapping[str, int]) -> list[tuple[int, int]]:
+    """Row and gap number of each training event."""
+    known = [at for at, split in enumerate(timeline.splits) if split is Split.TRAIN]
+    gaps = gap_numbers([timeline.times[at] for at in known])
+    return [(row[timeline.item_ids[at]], gap) for at, gap in zip(known, gaps, strict=True)]

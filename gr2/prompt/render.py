@@ -90,9 +90,7 @@ class Renderer:
 
     def times(self, slate: Slate) -> tuple[int, ...]:
         """Seconds of each event that the prompt shows, and of the slate; empty where they are not known."""
-        if self.short or len(slate.history_times) < len(slate.history):
-            return ()
-        return (*slate.history_times[-self.history :], slate.time)
+        return () if self.short else slate.newest(self.history).times
 
     def item(self, item_id: str, label: str = "") -> str:
         """A history item, or a candidate when it has a label."""

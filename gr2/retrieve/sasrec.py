@@ -11,6 +11,9 @@ with. On Beauty this is worth more than all else (docs/04-slates.md).
 In training several short windows lie behind one another in one line of a batch, each blind to the others, so hardly
 any of it is padding and every batch has one shape.
 
+A model may be told how long after the event before it each event comes that it is to predict (`prompt.gaps`; ours): a
+vector of that gap is added where it predicts. The pre-ranker is not; the rival in `baselines.sequence` is.
+
 Items are rows of the catalogue here. Shapes: B lines, T positions, N items, D dimensions.
 """
 
@@ -28,13 +31,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from gr2.prompt.gaps import GAPS, UNKNOWN
 from gr2.record import read_json, reading, write_json
 from gr2.retrieve.cross_entropy import catalogue_cross_entropy
 
 Rows = Sequence[int]
+Event = tuple[int, int]
+"""Row of its item, and the number of the gap before it."""
+Window = Sequence[Event]
 IGNORED = -100
 INIT = 0.02
 """Standard deviation of the item embeddings at the start."""
+CONTEXT = 0.9
+"""Share of the longest window that a history may fill: few windows are cut so long that their last positions learn
+much, and the one behind them learns nothing. On ML-100K's long histories that is .05 nats (docs/04-slates.md)."""
 
 
 class SasrecConfig(BaseModel):
@@ -48,8 +58,8 @@ class SasrecConfig(BaseModel):
     """Transformer blocks (Kang & McAuley 2018)."""
     heads: int = Field(default=2, ge=1)
     """Attention heads; must divide `dim` (ours)."""
-    max_length: int = Field(default=50, ge=1)
-    """Longest context in events; longer sequences are cut into windows (ours)."""
+    max_length: int = Field(default=50, ge=2)
+    """Longest window in events; longer sequences are cut into several (ours)."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """On embeddings and on both branches of a block (ours)."""
     epochs: int = Field(default=10, ge=1)
@@ -76,6 +86,8 @@ class Batch:
     """The start row, then each window without its last item."""
     targets: Tensor
     """The windows; IGNORED behind the last one of a line."""
+    gaps: Tensor
+    """Before each target; UNKNOWN before the first of a window, and behind the last."""
     positions: Tensor
     """Counted from the start of the own window."""
     mask: Tensor
@@ -127,28 +139,37 @@ class Block(nn.Module):
 class Sasrec(nn.Module):
     """Row N of the embedding is the start of a context, so that an empty history has scores too."""
 
-    def __init__(self, n_items: int, config: SasrecConfig) -> None:
+    def __init__(self, n_items: int, config: SasrecConfig, gaps: bool = False) -> None:
         super().__init__()
         self.n_items, self.config = n_items, config
         self.scale = config.dim**0.5
         self.item = nn.Embedding(n_items + 1, config.dim)
-        self.position = nn.Embedding(config.max_length + 1, config.dim)
+        self.position = nn.Embedding(config.max_length + 1, config.dim)  # the last is never read; saved models have it
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = Dropout(config.dropout)
         nn.init.normal_(self.item.weight, std=INIT)
         nn.init.normal_(self.position.weight, std=INIT * self.scale)
+        self.gap: nn.Embedding | None = None
+        if gaps:
+            self.gap = nn.Embedding(len(GAPS), config.dim)
+            nn.init.normal_(self.gap.weight, std=INIT * self.scale)
+
+    def read(self, inputs: Tensor, positions: Tensor, gaps: Tensor) -> Tensor:
+        """(B, T) each -> (B, T, D) what the first block reads."""
+        x = self.scale * self.item(inputs) + self.position(positions)
+        return x if self.gap is None else x + self.gap(gaps)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, T, D) states."""
-        x = self.dropout(self.scale * self.item(batch.inputs) + self.position(batch.positions))
+        x = self.dropout(self.read(batch.inputs, batch.positions, batch.gaps))
         for block in self.blocks:
             x = block(x, batch.mask)
         return self.norm(x)
 
-    def last(self, rows_BT: Tensor, last_B: Tensor) -> Tensor:
+    def last(self, rows_BT: Tensor, gaps_BT: Tensor, last_B: Tensor) -> Tensor:
         """(B, D) states at position `last_B` of lines of one window each, start row first and padded on the right."""
-        x = self.scale * self.item(rows_BT) + self.position(torch.arange(rows_BT.shape[1]))
+        x = self.read(rows_BT, torch.arange(rows_BT.shape[1]), gaps_BT)
         *blocks, final = self.blocks
         for block in blocks:
             x = block(x, None)
@@ -165,21 +186,25 @@ def train(
     config: SasrecConfig,
     seed: int,
     on_epoch: Callable[[int, float, Sasrec], None] | None = None,
+    gaps: Sequence[Rows] | None = None,
 ) -> Sasrec:
-    """Fit on every event of `sequences`, each predicted from at most `max_length` events before it.
+    """Fit on every event of `sequences`, each predicted from fewer than `max_length` events before it.
 
-    `on_epoch(epoch, mean loss in nats an event, model)` is called after each pass.
+    `on_epoch(epoch, mean loss in nats an event, model)` is called after each pass. `gaps`: the number of the gap before
+    each event, for a model that is told them.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    model = Sasrec(n_items, config)
+    model = Sasrec(n_items, config, gaps=gaps is not None)
+    known = gaps or [[UNKNOWN] * len(rows) for rows in sequences]
+    told = [list(zip(rows, numbers, strict=True)) for rows, numbers in zip(sequences, known, strict=True)]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98), fused=True
     )
     for epoch in range(config.epochs):
         model.train()
         total, count = 0.0, 0
-        batches = _batches(list(_windows(sequences, config.max_length, rng)), n_items, config, rng)
+        batches = _batches(list(_windows(told, config.max_length, rng)), n_items, config, rng)
         for i, batch in enumerate(batches):
             rate = config.learning_rate * _schedule((epoch + i / len(batches)) / config.epochs)
             for group in optimizer.param_groups:
@@ -195,17 +220,22 @@ def train(
 
 
 @torch.inference_mode()
-def scores(model: Sasrec, histories: Sequence[Rows]) -> np.ndarray:
-    """(B, N) float32 logits of the event that follows each history (oldest first; only the last `max_length` count)."""
+def scores(model: Sasrec, histories: Sequence[Rows], gaps: Sequence[Rows] | None = None) -> np.ndarray:
+    """(B, N) float32 logits of the event that follows each history (oldest first; only the newest count, a share
+    CONTEXT of `max_length`). `gaps`: the numbers of those before each of its events and before the one to come; left
+    out, none is known."""
     model.eval()
-    kept = [list(h[-model.config.max_length :]) for h in histories]
+    size = int(CONTEXT * model.config.max_length)
+    kept = [list(h[-size:]) for h in histories]
+    known = gaps or [[UNKNOWN] * (len(h) + 1) for h in kept]
     rows_BT = _pad([[model.n_items, *h] for h in kept], fill=model.n_items)
+    gaps_BT = _pad([[UNKNOWN, *numbers[1:][-size:]] for numbers in known], fill=UNKNOWN)
     last = torch.tensor([len(h) for h in kept])
-    return model.logits(model.last(rows_BT, last)).numpy()
+    return model.logits(model.last(rows_BT, gaps_BT, last)).numpy()
 
 
 def save(model: Sasrec, folder: Path) -> None:
-    """Weights as safetensors and the config as JSON."""
+    """Weights as safetensors and the config as JSON, of a model that is told no gaps."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), folder / "model.safetensors")
     write_json(folder / "config.json", {"n_items": model.n_items, **model.config.model_dump()})
@@ -242,20 +272,20 @@ def _schedule(done: float) -> float:
     return min(1.0, done / 0.1) * 0.5 * (1 + math.cos(math.pi * done)) if done < 1 else 0.0
 
 
-def _windows(sequences: Sequence[Rows], size: int, rng: np.random.Generator) -> Iterator[Rows]:
+def _windows(sequences: Sequence[Window], size: int, rng: np.random.Generator) -> Iterator[Window]:
     """Cut each sequence into windows; the first cut moves with each epoch, so no event is always without context."""
-    for rows in sequences:
-        first = int(rng.integers(1, size + 1)) if len(rows) > size else size
+    for events in sequences:
+        first = int(rng.integers(1, size + 1)) if len(events) > size else size
         for start, stop in zip(
-            [0, *range(first, len(rows), size)], [*range(first, len(rows), size), len(rows)], strict=True
+            [0, *range(first, len(events), size)], [*range(first, len(events), size), len(events)], strict=True
         ):
             if stop > start:
-                yield rows[start:stop]
+                yield events[start:stop]
 
 
-def _lines(windows: Sequence[Rows], size: int) -> list[list[Rows]]:
+def _lines(windows: Sequence[Window], size: int) -> list[list[Window]]:
     """Lay windows of at most `size` events into few lines of `size`: the longest first, each where it fits best."""
-    with_room: list[list[list[Rows]]] = [[] for _ in range(size + 1)]
+    with_room: list[list[list[Window]]] = [[] for _ in range(size + 1)]
     lines = []
     for window in sorted(windows, key=len, reverse=True):
         room = next((r for r in range(len(window), size + 1) if with_room[r]), None)
@@ -269,29 +299,30 @@ def _lines(windows: Sequence[Rows], size: int) -> list[list[Rows]]:
     return lines
 
 
-def _batches(windows: Sequence[Rows], start_row: int, config: SasrecConfig, rng: np.random.Generator) -> list[Batch]:
+def _batches(windows: Sequence[Window], start_row: int, config: SasrecConfig, rng: np.random.Generator) -> list[Batch]:
     """One epoch in random order; which windows share a line is random but for their lengths."""
     shuffled = [windows[i] for i in rng.permutation(len(windows))]
     lines = _lines(shuffled, config.max_length)
-    table_B4T = torch.tensor([_columns(lines[i], start_row, config.max_length) for i in rng.permutation(len(lines))])
-    return [_batch(part) for part in table_B4T.split(config.batch_size)]
+    table_B5T = torch.tensor([_columns(lines[i], start_row, config.max_length) for i in rng.permutation(len(lines))])
+    return [_batch(part) for part in table_B5T.split(config.batch_size)]
 
 
-def _columns(line: Sequence[Rows], start_row: int, size: int) -> list[list[int]]:
-    """Inputs, targets, positions and number of the window (-1 behind the last), each `size` long."""
+def _columns(line: Sequence[Window], start_row: int, size: int) -> list[list[int]]:
+    """Inputs, targets, gaps, positions and number of the window (-1 behind the last), each `size` long."""
     rest = size - sum(map(len, line))
     return [
-        [row for window in line for row in (start_row, *window[:-1])] + rest * [start_row],
-        [row for window in line for row in window] + rest * [IGNORED],
+        [row for window in line for row in (start_row, *(row for row, _ in window[:-1]))] + rest * [start_row],
+        [row for window in line for row, _ in window] + rest * [IGNORED],
+        [gap for window in line for gap in (UNKNOWN, *(gap for _, gap in window[1:]))] + rest * [UNKNOWN],
         [position for window in line for position in range(len(window))] + rest * [0],
         [number for number, window in enumerate(line) for _ in window] + rest * [-1],
     ]
 
 
-def _batch(table_B4T: Tensor) -> Batch:
-    inputs, targets, positions, number = table_B4T.unbind(1)
+def _batch(table_B5T: Tensor) -> Batch:
+    inputs, targets, gaps, positions, number = table_B5T.unbind(1)
     own = number[:, :, None] == number[:, None, :]
-    return Batch(inputs=inputs, targets=targets, positions=positions, mask=own.tril()[:, None])
+    return Batch(inputs=inputs, targets=targets, gaps=gaps, positions=positions, mask=own.tril()[:, None])
 
 
 def _pad(rows: Sequence[Rows], fill: int) -> Tensor:

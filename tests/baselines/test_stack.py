@@ -10,9 +10,10 @@ from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import Sequences, second_sasrec
 from gr2.baselines.stack import FOLDS, LEARNED, VOICES, padded, rank_by_folds, stack, voices
 from gr2.evaluate.metrics import per_slate
+from gr2.prompt.gaps import UNKNOWN, gap_numbers
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import SasrecConfig
-from gr2.types import Split
+from gr2.types import DAY, Split
 
 CORPUS = shop(users=20)
 VALID, TEST = slates(CORPUS, Split.VALID), slates(CORPUS, Split.TEST)
@@ -33,20 +34,26 @@ def heard(slates_of_it, **knows: bool) -> LegacyScores:
     return LegacyScores.of(slates_of_it, said)
 
 
-def test_the_second_model_is_trained_on_training_events_from_numbers_of_its_own(second):
+def test_the_second_model_is_trained_on_training_events_and_their_gaps_from_numbers_of_its_own(second):
     rows = [[CORPUS.row[i] for i in sequence] for sequence in CORPUS.train_sequences()]
-    again = sasrec.train(rows, len(CORPUS.items), CONFIG, 1003)
+    gaps = [gap_numbers(t.times[: len(known)]) for t, known in zip(CORPUS.timelines, rows, strict=True)]
+    again = sasrec.train(rows, len(CORPUS.items), CONFIG, 1003, gaps=gaps)
+    assert "gap.weight" in again.state_dict()
     for name, weight in second.model.state_dict().items():
         assert weight.equal(again.state_dict()[name])
 
 
 def test_candidates_have_the_models_scores_behind_the_history_and_behind_none(second):
-    found = second.scores(TEST)
-    for slate, scores_K2 in zip(TEST, found, strict=True):
-        behind = sasrec.scores(second.model, [[CORPUS.row[i] for i in slate.history]])[0]
+    late = [replace(s, history_times=tuple(range(len(s.history))), time=i * 10 * DAY) for i, s in enumerate(TEST)]
+    found = second.scores([*late, *TEST])
+    for slate, scores_K2 in zip([*late, *TEST], found, strict=True):
+        rows, times = [CORPUS.row[i] for i in slate.history], [*slate.history_times, slate.time]
+        gaps = gap_numbers(times) if slate.history_times else [UNKNOWN] * len([*rows, "now"])
+        behind = sasrec.scores(second.model, [rows], [gaps])[0]
         of_anyone = sasrec.scores(second.model, [[]])[0]
-        rows = [CORPUS.row[c] for c in slate.candidates]
-        np.testing.assert_allclose(scores_K2, np.stack([behind[rows], of_anyone[rows]], 1), atol=1e-5)
+        shown = [CORPUS.row[c] for c in slate.candidates]
+        np.testing.assert_allclose(scores_K2, np.stack([behind[shown], of_anyone[shown]], 1), atol=1e-5)
+    assert not np.allclose(found[5], found[5 + len(TEST)], atol=1e-3)
 
 
 def test_voices_are_what_each_says_less_its_mean():

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gr2.errors import UserError
+from gr2.prompt.gaps import UNKNOWN
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import SasrecConfig
 
@@ -15,6 +16,10 @@ SMALL = SasrecConfig(dim=16, layers=1, heads=2, max_length=8, epochs=12, batch_s
 def cyclic_shop(users: int = 40, length: int = 20) -> list[list[int]]:
     """After item i everyone takes i + 1."""
     return [[(u + t) % N for t in range(length)] for u in range(users)]
+
+
+def events(*rows: int, gap: int = UNKNOWN) -> list[tuple[int, int]]:
+    return [(row, gap) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +39,43 @@ def test_scores_are_blind_to_the_rest_of_the_batch(model: sasrec.Sasrec) -> None
 
 
 def test_only_the_newest_events_count(model: sasrec.Sasrec) -> None:
-    tail = [4, 5, 6, 7, 8, 9, 10, 11]
-    np.testing.assert_array_equal(sasrec.scores(model, [[0, 1, 2, 3, *tail]]), sasrec.scores(model, [tail]))
+    """Nine tenths of a window of 8 are 7 events: with the start before them they end at the last trained position."""
+    tail = [5, 6, 7, 8, 9, 10, 11]
+    np.testing.assert_array_equal(sasrec.scores(model, [[0, 1, 2, 3, 4, *tail]]), sasrec.scores(model, [tail]))
+    assert not np.allclose(sasrec.scores(model, [tail]), sasrec.scores(model, [tail[1:]]))
+
+
+def test_the_model_learns_what_a_gap_means() -> None:
+    """Who comes back soon takes the item of one circle after, who comes back late that of the other before."""
+    rng = np.random.default_rng(0)
+    rows, gaps = [], []
+    for user in range(60):
+        later = rng.integers(0, 2, 20).tolist()
+        rows.append(np.cumsum([user, *(1 - 2 * late for late in later)]).__mod__(N).tolist())
+        gaps.append([UNKNOWN, *later])
+    told = sasrec.train(rows, N, SMALL, seed=0, gaps=gaps)
+    for late in (0, 1):
+        best = sasrec.scores(told, [[3, 4, 5], [8]], [[UNKNOWN, 0, 0, late], [UNKNOWN, late]]).argmax(1)
+        assert best.tolist() == [6 - 2 * late, 9 - 2 * late]
+    untold = sasrec.scores(told, [[3, 4, 5]])
+    np.testing.assert_array_equal(untold, sasrec.scores(told, [[3, 4, 5]], [[UNKNOWN] * 4]))
+
+
+def test_the_gap_before_the_oldest_event_that_is_read_is_unknown() -> None:
+    """As in training, where a window's first event has none before it."""
+    told = sasrec.train(cyclic_shop(4), N, SMALL, seed=0, gaps=[[UNKNOWN, *[1] * 19]] * 4)
+    assert torch.equal(
+        sasrec._batch(torch.tensor([sasrec._columns([events(3, 4, gap=2), events(5, 6, gap=1)], N, 6)])).gaps,
+        torch.tensor([[UNKNOWN, 2, UNKNOWN, 1, UNKNOWN, UNKNOWN]]),
+    )
+    long, short = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [3, 4, 5, 6, 7, 8, 9]
+    np.testing.assert_array_equal(
+        sasrec.scores(told, [long], [[UNKNOWN, *[1] * 10]]), sasrec.scores(told, [short], [[UNKNOWN, *[1] * 7]])
+    )
 
 
 def test_a_state_does_not_see_what_comes_after_it(model: sasrec.Sasrec) -> None:
-    lines = [sasrec._columns([[1, 2, 3, 0]], N, 4), sasrec._columns([[1, 2, 9, 0]], N, 4)]
+    lines = [sasrec._columns([events(1, 2, last, 0)], N, 4) for last in (3, 9)]
     with torch.inference_mode():
         one, other = model(sasrec._batch(torch.tensor(lines)))
     torch.testing.assert_close(one[:3], other[:3])
@@ -63,15 +99,15 @@ def test_save_and_load(model: sasrec.Sasrec, tmp_path) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 10), st.integers(0, 3))
 def test_windows_cut_a_sequence_without_loss(length: int, size: int, seed: int) -> None:
-    windows = list(sasrec._windows([list(range(length))], size, np.random.default_rng(seed)))
-    assert [row for window in windows for row in window] == list(range(length))
+    windows = list(sasrec._windows([events(*range(length))], size, np.random.default_rng(seed)))
+    assert [event for window in windows for event in window] == events(*range(length))
     assert all(1 <= len(window) <= size for window in windows)
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, 10), min_size=1, max_size=30))
 def test_lines_hold_every_window_and_never_more_than_fits(lengths: list[int]) -> None:
-    windows = [[i] * length for i, length in enumerate(lengths)]
+    windows = [events(i) * length for i, length in enumerate(lengths)]
     lines = sasrec._lines(windows, 10)
     assert sorted(window for line in lines for window in line) == windows
     assert all(1 <= sum(map(len, line)) <= 10 for line in lines)
@@ -79,12 +115,12 @@ def test_lines_hold_every_window_and_never_more_than_fits(lengths: list[int]) ->
 
 def test_short_windows_fill_lines() -> None:
     # 7 + 3, 5 + 5 and 4 + 4 + 2 of 10
-    assert len(sasrec._lines([[0] * n for n in (4, 7, 5, 2, 3, 5, 4)], 10)) == 3
+    assert len(sasrec._lines([events(0) * n for n in (4, 7, 5, 2, 3, 5, 4)], 10)) == 3
 
 
 def test_windows_of_one_line_are_blind_to_each_other(model: sasrec.Sasrec) -> None:
     first, second = [1, 2, 3], [5, 6]
-    batch = sasrec._batch(torch.tensor([sasrec._columns([first, second], N, SMALL.max_length)]))
+    batch = sasrec._batch(torch.tensor([sasrec._columns([events(*first), events(*second)], N, SMALL.max_length)]))
     assert batch.inputs.tolist() == [[N, 1, 2, N, 5, N, N, N]]
     assert batch.targets.tolist() == [[1, 2, 3, 5, 6, *[sasrec.IGNORED] * 3]]
     with torch.inference_mode():
