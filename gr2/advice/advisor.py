@@ -5,14 +5,14 @@ event, what sold last week and the likeness of texts say more than a model of a 
 MovieLens-100K the neighbours' votes do (docs/log.md). Their sum costs no training, so a ranker's score is the
 log-probability of an id and this advice (`lm.rank`).
 
-Two read the counts. A conditional logit with boosted trees upon it (`logit`, `trees`) looks at each candidate alone; a
-small transformer (`prm`) sees the list. Advice is the mean of what they say, both being log-probabilities up to a
-constant: a geometric mean of two opinions.
+Three read the counts. A conditional logit with boosted trees upon it (`logit`, `trees`) and a network that multiplies
+features (`dcn`) look at each candidate alone; a small transformer (`prm`) sees the list. Advice is the mean of what
+they say, all being log-probabilities up to a constant: a geometric mean of three opinions.
 
 Shapes: S slates, K candidates.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,9 +20,10 @@ import lightgbm as lgb
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gr2.advice.counts import Counts, CrossCounts
+from gr2.advice.dcn import Dcn
 from gr2.advice.features import SCORES, Knowledge
 from gr2.advice.logit import Logit, fit_logit
 from gr2.advice.network import Network, Scale, fit_network
@@ -36,22 +37,28 @@ from gr2.record import read_json, reading, write_json
 from gr2.retrieve.folds import held_out_fifth
 from gr2.types import Slate
 
-BLOCKS, RATE = 1, 2e-3
-"""Of the network, as on Beauty's validation slates (docs/log.md)."""
-META, WEIGHTS, VECTORS, NETWORK = "advisor.json", "weights", "vectors", "network/"
+NETWORKS: Mapping[str, tuple[Callable[[int, int], nn.Module], float]] = {
+    "prm": (lambda n_features, positions: Prm(n_features, positions, blocks=1), 2e-3),
+    "dcn": (lambda n_features, _: Dcn(n_features, crosses=2), 3e-3),
+}
+"""Name -> what builds one, from the number of features and the longest slate, and its learning rate; as on Beauty's
+validation slates (docs/log.md)."""
+META, WEIGHTS, VECTORS = "advisor.json", "weights", "vectors"
 FILE, TREES = "advisor.safetensors", "advisor.trees.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advisor:
-    """Two fitted rankers and all that their features are computed from. Written by s10_direct."""
+    """Three fitted rankers and all that their features are computed from. Written by s10_direct."""
 
     knowledge: Knowledge
     logit: Logit
     trees: lgb.Booster | None
     """What is added to the logit (`advice.trees`); None where there were too few users."""
-    network: Network | None
-    """Who sees the list; None where there were too few users."""
+    networks: Mapping[str, Network]
+    """By their names in NETWORKS; none where there were too few users."""
+    positions: int
+    """The longest slate that it learned from."""
     history: int
     """Newest events that it reads: as many as the longest history of a training slate had."""
 
@@ -64,8 +71,7 @@ class Advisor:
         if self.trees:
             grown_M = np.asarray(self.trees.predict(read.x_SKF[read.real_SK], num_threads=1))
             said_SK[read.real_SK] += grown_M
-        if self.network:
-            said_SK = (said_SK + self.network.scores(read)) / 2
+        said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
         said_SK = np.where(read.real_SK, said_SK, 0)
         said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
         return tuple(
@@ -75,14 +81,18 @@ class Advisor:
     def save(self, folder: Path) -> None:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""
         known = {} if self.knowledge.vectors is None else {VECTORS: self.knowledge.vectors.astype(np.float16)}
-        learned = {} if self.network is None else network_tensors(self.network)
-        save_file(
-            {WEIGHTS: self.logit.weights, **known, **learned, **self.knowledge.counts.everyone.tensors()}, folder / FILE
-        )
+        learned = {
+            f"{name}/{key}": array
+            for name, network in self.networks.items()
+            for key, array in network_tensors(network).items()
+        }
+        counted = self.knowledge.counts.everyone.tensors()
+        save_file({WEIGHTS: self.logit.weights, **known, **learned, **counted}, folder / FILE)
         if self.trees:
             self.trees.save_model(folder / TREES)
         about = {"names": self.logit.names, "history": self.history, "trees": self.trees is not None}
-        write_json(folder / META, about | {"passes": self.network.rounds if self.network else 0})
+        passes = {name: network.rounds for name, network in self.networks.items()}
+        write_json(folder / META, about | {"networks": passes, "positions": self.positions})
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, codes: np.ndarray) -> "Advisor":
@@ -90,11 +100,12 @@ class Advisor:
         meta = read_json(folder / META)
         with reading(folder / FILE):
             tensors = load_file(folder / FILE)
-        if not isinstance(meta, dict) or "passes" not in meta or "baskets/data" not in tensors:
+        if not isinstance(meta, dict) or "networks" not in meta or "baskets/data" not in tensors:
             raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
         with reading(folder / FILE):
             counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
-            network = network_of(tensors, meta["passes"]) if meta["passes"] else None
+            positions = meta["positions"]
+            networks = {name: network_of(name, tensors, n, positions) for name, n in meta["networks"].items()}
         with reading(folder / TREES):
             trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
         vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
@@ -102,7 +113,8 @@ class Advisor:
             knowledge=Knowledge(corpus=corpus, counts=counts, vectors=vectors, codes=codes),
             logit=Logit(names=tuple(meta["names"]), weights=tensors[WEIGHTS]),
             trees=trees,
-            network=network,
+            networks=networks,
+            positions=positions,
             history=meta["history"],
         )
 
@@ -118,50 +130,51 @@ def _whole(path: Path) -> str:
 def fit_advisor(
     train: Sequence[Slate], knowledge: Knowledge, seed: int, examination: Examination | None = None
 ) -> Advisor:
-    """Logit, trees and network, all learned from the training slates; nothing is advised where there is none. Clicks of
-    logged slates weigh as the chances of their places say, where `examination` knows them."""
+    """Logit, trees and networks, all learned from the training slates; nothing is advised where there is none. Clicks
+    of logged slates weigh as the chances of their places say, where `examination` knows them."""
     if knowledge.vectors is not None:  # as `save` keeps them: a tree sees the smallest difference
         knowledge = replace(knowledge, vectors=knowledge.vectors.astype(np.float16).astype(np.float32))
     if not train:
         silent = Logit(names=(), weights=np.zeros(0))
-        return Advisor(knowledge=knowledge, logit=silent, trees=None, network=None, history=1)
+        return Advisor(knowledge=knowledge, logit=silent, trees=None, networks={}, positions=1, history=1)
     sample = Sample.of(train, knowledge, examination)
     logit, read = fit_logit(sample), sample.without(SCORES)
     return Advisor(
         knowledge=knowledge,
         logit=logit,
         trees=grow(read, logit.scores(sample)),
-        network=learn(read, seed),
+        networks=learn(read, seed),
+        positions=read.x_SKF.shape[1],
         history=max(1, *(len(s.history) for s in train)),
     )
 
 
-def learn(train: Sample, seed: int) -> Network | None:
-    """The network after as many passes as are best on a fifth of the users; None where there are too few of them."""
+def learn(train: Sample, seed: int) -> dict[str, Network]:
+    """Each network after as many passes as are best on a fifth of the users; none where there are too few of them."""
     outside_S = held_out_fifth(train.slates, seed)
     if not outside_S.any():
-        return None
-    tried = fit_network(prm, train.at(~outside_S), RATE, seed, train.at(outside_S))
-    return fit_network(prm, train, RATE, seed, tried.rounds)
-
-
-def prm(n_features: int, positions: int) -> Prm:
-    return Prm(n_features, positions, BLOCKS)
+        return {}
+    inside, outside = train.at(~outside_S), train.at(outside_S)
+    learned = {}
+    for name, (build, rate) in NETWORKS.items():
+        tried = fit_network(build, inside, rate, seed, outside)
+        learned[name] = fit_network(build, train, rate, seed, tried.rounds)
+    return learned
 
 
 def network_tensors(network: Network) -> dict[str, np.ndarray]:
     """Its numbers under names; `network_of` reads them again."""
-    module = {name: tensor.numpy() for name, tensor in network.module.state_dict().items()}
-    scale = {"mean": network.scale.mean_F, "deviation": network.scale.deviation_F}
-    return {f"{NETWORK}{name}": array for name, array in (module | scale).items()}
+    module = {key: tensor.numpy() for key, tensor in network.module.state_dict().items()}
+    return module | {"mean": network.scale.mean_F, "deviation": network.scale.deviation_F}
 
 
-def network_of(tensors: Mapping[str, np.ndarray], rounds: int) -> Network:
-    """What `network_tensors` gave."""
-    own = {name.removeprefix(NETWORK): array for name, array in tensors.items() if name.startswith(NETWORK)}
+def network_of(name: str, tensors: Mapping[str, np.ndarray], rounds: int, positions: int) -> Network:
+    """What `network_tensors` gave, each name behind the network's own."""
+    own = {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}
     scale = Scale(mean_F=own.pop("mean"), deviation_F=own.pop("deviation"))
-    module = prm(len(scale.mean_F), len(own["position.weight"]))
-    module.load_state_dict({name: torch.from_numpy(array) for name, array in own.items()})
+    build, _ = NETWORKS[name]
+    module = build(len(scale.mean_F), positions)
+    module.load_state_dict({key: torch.from_numpy(array) for key, array in own.items()})
     return Network(module=module, scale=scale, rounds=rounds)
 
 

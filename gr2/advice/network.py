@@ -1,6 +1,6 @@
 """Networks over the features: how these are scaled, the loss, and the training loop with early stopping. (ours)
 
-One of them gives advice (`advisor`), and two are legacy re-rankers (`baselines.prm`, `baselines.dcn`).
+Two give advice (`advisor`), and the same two, tuned, are legacy re-rankers (`baselines.prm`, `baselines.dcn`).
 
 Shapes: B slates, K candidates, F features.
 """

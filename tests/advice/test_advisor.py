@@ -1,4 +1,4 @@
-"""What counts advise: its two halves, learning in the shop, and the same advice after saving."""
+"""What counts advise: its three parts, learning in the shop, and the same advice after saving."""
 
 from dataclasses import replace
 
@@ -58,39 +58,38 @@ def of_thirty_users() -> Advisor:
     return fit_advisor(train, knowledge, seed=0)
 
 
-def test_half_is_the_logit_with_its_trees_and_half_the_network():
+def test_a_third_is_the_logit_with_its_trees_and_a_third_each_network():
     one, test = of_thirty_users(), list(asked(5, Split.TEST))
     test[0] = replace(test[0], candidates=test[0].candidates[:3], scores=(0.0,) * 3, gains=(1, 0, 0), votes=(0.0,) * 3)
     assert one.trees
-    assert one.network
+    assert list(one.networks) == ["prm", "dcn"]
     sample = Sample.of(test, one.knowledge)
     _, matrices = features(test, one.knowledge)
-    seen = one.network.scores(sample.without(("score", "score_below_first")))
+    seen_SK = [n.scores(sample.without(("score", "score_below_first"))) for n in one.networks.values()]
     for s, slate in enumerate(one.advise(test)):
         k = len(slate.candidates)
         bare = [f for f, name in enumerate(sample.names) if not name.startswith("score")]
-        half = one.logit.scores(sample)[s, :k] + np.asarray(one.trees.predict(matrices[s][:, bare]))
-        mean_K = (half - half.mean() + seen[s, :k] - seen[s, :k].mean()) / 2
+        grown = one.logit.scores(sample)[s, :k] + np.asarray(one.trees.predict(matrices[s][:, bare]))
+        mean_K = sum(said - said.mean() for said in (grown, *(seen[s, :k] for seen in seen_SK))) / 3
         assert slate.advice == pytest.approx(mean_K.tolist(), abs=1e-5)
         assert sum(slate.advice) == pytest.approx(0, abs=1e-5)
 
 
-def test_few_users_have_no_network():
+def test_few_users_have_no_networks():
     few = [replace(s, user_id=f"u{i % 4}") for i, s in enumerate(asked(30, Split.TRAIN))]
-    assert fit_advisor(few, Knowledge.of(CORPUS, seed=0), seed=0).network is None
+    assert fit_advisor(few, Knowledge.of(CORPUS, seed=0), seed=0).networks == {}
 
 
 def test_saved_and_read_back_it_says_the_same(tmp_path):
     made, test = of_thirty_users(), asked(5, Split.TEST)
     assert made.trees
-    assert made.network
+    assert made.networks
     made.save(tmp_path)
     again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
     assert advice_of(again.advise(test)).tolist() == advice_of(made.advise(test)).tolist()
     assert again.trees
     assert again.trees.num_trees() == made.trees.num_trees()
-    assert again.network
-    assert again.network.rounds == made.network.rounds
+    assert {n: net.rounds for n, net in again.networks.items()} == {n: net.rounds for n, net in made.networks.items()}
     assert again.history == made.history
     assert again.knowledge.counts.everyone.until == 5  # the shop's training events are at seconds 0 to 5
 

@@ -2,7 +2,8 @@ import numpy as np
 import torch
 from ranked import odd_ones, products, recall
 
-from gr2.baselines.dcn import GRID, Cross, Dcn, fit
+from gr2.advice.dcn import Cross, Dcn
+from gr2.baselines.dcn import GRID, fit
 
 POINT = GRID[-1]
 
