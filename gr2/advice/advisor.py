@@ -9,6 +9,9 @@ Three read the counts. A conditional logit with boosted trees upon it (`logit`, 
 features (`dcn`) look at each candidate alone; a small transformer (`prm`) sees the list. Advice is the mean of what
 they say, all being log-probabilities up to a constant: a geometric mean of three opinions.
 
+A fourth, a SASRec that is told when (`sequence`), knows what follows what. It was trained on the targets of training
+slates, so it is heard on others only, and what it weighs beside the mean of the three the validation slates say.
+
 Shapes: S slates, K candidates.
 """
 
@@ -22,6 +25,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
+from gr2.advice.conditional_logit import HARDLY
+from gr2.advice.conditional_logit import fit as fit_weights
 from gr2.advice.counts import Counts, CrossCounts
 from gr2.advice.dcn import Dcn
 from gr2.advice.features import SCORES, Knowledge
@@ -29,6 +34,7 @@ from gr2.advice.logit import Logit, fit_logit
 from gr2.advice.network import Network, Scale, fit_network
 from gr2.advice.prm import Prm
 from gr2.advice.sample import Sample
+from gr2.advice.sequence import Sequences
 from gr2.advice.trees import grow
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
@@ -43,13 +49,13 @@ NETWORKS: Mapping[str, tuple[Callable[[int, int], nn.Module], float]] = {
 }
 """Name -> what builds one, from the number of features and the longest slate, and its learning rate; as on Beauty's
 validation slates (docs/log.md)."""
-META, WEIGHTS, VECTORS = "advisor.json", "weights", "vectors"
+META, WEIGHTS, VECTORS, SEQUENCE = "advisor.json", "weights", "vectors", "sequence"
 FILE, TREES = "advisor.safetensors", "advisor.trees.txt"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advisor:
-    """Three fitted rankers and all that their features are computed from. Written by s10_direct."""
+    """Three or four fitted rankers and all that their features are computed from. Written by s10_direct."""
 
     knowledge: Knowledge
     logit: Logit
@@ -61,22 +67,50 @@ class Advisor:
     """The longest slate that it learned from."""
     history: int
     """Newest events that it reads: as many as the longest history of a training slate had."""
+    sequence: Sequences | None = None
+    """Who knows what follows what; None before `hearing`, as on training slates."""
+    heard: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    """Weights of the mean of the others, of what `sequence` says behind the history, and of what it says of anyone."""
 
     def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with their advice, of mean 0 over a slate. Slates must have their votes."""
         if not slates or not self.logit.names:
             return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
         sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
+        said_SK = self._counted(sample)
+        if self.sequence:
+            said_SK = self._voices(sample, said_SK, self.sequence) @ np.array(self.heard)
+        said_SK = np.where(sample.real_SK, said_SK, 0)
+        said_SK -= said_SK.sum(1, keepdims=True) / sample.real_SK.sum(1, keepdims=True)
+        return tuple(
+            replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
+        )
+
+    def hearing(self, sequence: Sequences, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> "Advisor":
+        """With this SASRec beside what counts say, by the weights under which both best say who is taken in the slates,
+        which it was not trained on."""
+        sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
+        x_SK3 = self._voices(sample, self._counted(sample), sequence)
+        targets_S = np.array([s.target for s in slates])
+        counted, behind, anyone = fit_weights(x_SK3, sample.real_SK, targets_S, HARDLY, weights_S).tolist()
+        return replace(self, sequence=sequence, heard=(counted, behind, anyone))
+
+    def _voices(self, sample: Sample, counted_SK: np.ndarray, sequence: Sequences) -> np.ndarray:
+        """(S, K, 3) what counts say, and both scores of the SASRec, of mean 0 over a slate."""
+        x_SK3 = np.zeros((*counted_SK.shape, 3))
+        x_SK3[:, :, 0] = counted_SK
+        for s, scores_K2 in enumerate(sequence.scores(sample.slates)):
+            x_SK3[s, : len(scores_K2), 1:] = scores_K2
+        real_SK1 = sample.real_SK[:, :, None]
+        return np.where(real_SK1, x_SK3 - (x_SK3 * real_SK1).sum(1, keepdims=True) / real_SK1.sum(1, keepdims=True), 0)
+
+    def _counted(self, sample: Sample) -> np.ndarray:
+        """(S, K) the mean of logit with trees and the networks; anything where padded."""
         said_SK, read = self.logit.scores(sample), sample.without(SCORES)
         if self.trees:
             grown_M = np.asarray(self.trees.predict(read.x_SKF[read.real_SK], num_threads=1))
             said_SK[read.real_SK] += grown_M
-        said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
-        said_SK = np.where(read.real_SK, said_SK, 0)
-        said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
-        return tuple(
-            replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
-        )
+        return (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
 
     def save(self, folder: Path) -> None:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""
@@ -87,12 +121,24 @@ class Advisor:
             for key, array in network_tensors(network).items()
         }
         counted = self.knowledge.counts.everyone.tensors()
-        save_file({WEIGHTS: self.logit.weights, **known, **learned, **counted}, folder / FILE)
+        remembered = (
+            {f"{SEQUENCE}/{key}": array for key, array in self.sequence.tensors().items()} if self.sequence else {}
+        )
+        save_file({WEIGHTS: self.logit.weights, **known, **learned, **remembered, **counted}, folder / FILE)
         if self.trees:
             self.trees.save_model(folder / TREES)
-        about = {"names": self.logit.names, "history": self.history, "trees": self.trees is not None}
-        passes = {name: network.rounds for name, network in self.networks.items()}
-        write_json(folder / META, about | {"networks": passes, "positions": self.positions})
+        write_json(
+            folder / META,
+            {
+                "names": self.logit.names,
+                "trees": self.trees is not None,
+                "networks": {name: network.rounds for name, network in self.networks.items()},
+                "positions": self.positions,
+                "history": self.history,
+                SEQUENCE: self.sequence.model.config.model_dump() if self.sequence else None,
+                "heard": self.heard,
+            },
+        )
 
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, codes: np.ndarray) -> "Advisor":
@@ -100,12 +146,16 @@ class Advisor:
         meta = read_json(folder / META)
         with reading(folder / FILE):
             tensors = load_file(folder / FILE)
-        if not isinstance(meta, dict) or "networks" not in meta or "baskets/data" not in tensors:
+        if not isinstance(meta, dict) or SEQUENCE not in meta or "baskets/data" not in tensors:
             raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
         with reading(folder / FILE):
             counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
             positions = meta["positions"]
-            networks = {name: network_of(name, tensors, n, positions) for name, n in meta["networks"].items()}
+            networks = {
+                name: network_of(under(name, tensors), name, n, positions) for name, n in meta["networks"].items()
+            }
+            config = meta[SEQUENCE]
+            sequence = Sequences.of(under(SEQUENCE, tensors), config, corpus.row) if config else None
         with reading(folder / TREES):
             trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
         vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
@@ -116,6 +166,8 @@ class Advisor:
             networks=networks,
             positions=positions,
             history=meta["history"],
+            sequence=sequence,
+            heard=tuple(meta["heard"]),
         )
 
 
@@ -168,9 +220,13 @@ def network_tensors(network: Network) -> dict[str, np.ndarray]:
     return module | {"mean": network.scale.mean_F, "deviation": network.scale.deviation_F}
 
 
-def network_of(name: str, tensors: Mapping[str, np.ndarray], rounds: int, positions: int) -> Network:
-    """What `network_tensors` gave, each name behind the network's own."""
-    own = {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}
+def under(name: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those whose names begin so, by the rest of their names."""
+    return {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}
+
+
+def network_of(own: dict[str, np.ndarray], name: str, rounds: int, positions: int) -> Network:
+    """What `network_tensors` gave, of the network of this name."""
     scale = Scale(mean_F=own.pop("mean"), deviation_F=own.pop("deviation"))
     build, _ = NETWORKS[name]
     module = build(len(scale.mean_F), positions)

@@ -5,6 +5,8 @@ Shapes: S slates, K candidates (padded), F features.
 
 import numpy as np
 
+HARDLY = 1e-6
+"""Ridge under which what says nothing weighs nothing, and anything else what it does without."""
 STEPS = 12
 """Newton steps; the teacher's fit has settled after five."""
 

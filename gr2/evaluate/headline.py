@@ -57,7 +57,7 @@ def beside_advice(served: Sequence[Ranking], advice: Sequence[Ranking]) -> str:
     """How often the served mode decides otherwise than the advice that it hears; both of the same slates."""
     others = sum(a.order[0] != b.order[0] for a, b in zip(served, advice, strict=True))
     return (
-        "Beside the model stands advice, a logit with trees and two networks over counts, times, places and texts; "
+        "Beside the model stands advice, smaller models over counts, histories, times, places and texts; "
         "alone, it is the row advice. "
         f"In {others / max(1, len(served)):.1%} of the slates the model puts another candidate first."
     )

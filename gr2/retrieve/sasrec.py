@@ -12,7 +12,7 @@ In training several short windows lie behind one another in one line of a batch,
 any of it is padding and every batch has one shape.
 
 A model may be told how long after the event before it each event comes that it is to predict (`prompt.gaps`; ours): a
-vector of that gap is added where it predicts. The pre-ranker is not; the rival in `baselines.sequence` is.
+vector of that gap is added where it predicts. The pre-ranker is not; those of `advice.sequence` are.
 
 Items are rows of the catalogue here. Shapes: B lines, T positions, N items, D dimensions.
 """
@@ -40,6 +40,8 @@ Event = tuple[int, int]
 """Row of its item, and the number of the gap before it."""
 Window = Sequence[Event]
 IGNORED = -100
+PRE_RANKER = "sasrec"
+"""Its folder in that of s04_slates."""
 INIT = 0.02
 """Standard deviation of the item embeddings at the start."""
 CONTEXT = 0.9
@@ -187,11 +189,12 @@ def train(
     seed: int,
     on_epoch: Callable[[int, float, Sasrec], None] | None = None,
     gaps: Sequence[Rows] | None = None,
+    blind: float = 0.0,
 ) -> Sasrec:
     """Fit on every event of `sequences`, each predicted from fewer than `max_length` events before it.
 
     `on_epoch(epoch, mean loss in nats an event, model)` is called after each pass. `gaps`: the number of the gap before
-    each event, for a model that is told them.
+    each event, for a model that is told them; `blind`: the share of windows in which it is told none.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
@@ -204,7 +207,10 @@ def train(
     for epoch in range(config.epochs):
         model.train()
         total, count = 0.0, 0
-        batches = _batches(list(_windows(told, config.max_length, rng)), n_items, config, rng)
+        windows = list(_windows(told, config.max_length, rng))
+        if blind:
+            windows = [[(row, UNKNOWN) for row, _ in w] if rng.random() < blind else w for w in windows]
+        batches = _batches(windows, n_items, config, rng)
         for i, batch in enumerate(batches):
             rate = config.learning_rate * _schedule((epoch + i / len(batches)) / config.epochs)
             for group in optimizer.param_groups:
@@ -246,6 +252,11 @@ def load_config(folder: Path) -> SasrecConfig:
     return SasrecConfig(
         **{name: value for name, value in read_json(folder / "config.json").items() if name != "n_items"}
     )
+
+
+def pre_ranker_config(slates: Path) -> SasrecConfig:
+    """Of the pre-ranker in the folder of s04_slates; the default where slates were logged."""
+    return load_config(slates / PRE_RANKER) if (slates / PRE_RANKER).exists() else SasrecConfig()
 
 
 def load(folder: Path) -> Sasrec:

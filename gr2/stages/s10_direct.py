@@ -7,8 +7,9 @@ policy: beta times its distance from the teacher's opinion of who comes first is
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
-here on the slates' advice is part of the policy (`advice.advisor`), and the model learns what it leaves open; and where
-the run has made a compressor, slates hold as long a history as it reads, and prompts show short contexts.
+here on the slates' advice is part of the policy (`advice.advisor`), and the model learns what it leaves open; after the
+pass, where the model is told the gaps between events, the advice of held-out slates hears a SASRec that is told them
+too. Where the run has made a compressor, slates hold as long a history as it reads, and prompts show short contexts.
 
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with their
 advice), the advisor (advisor.safetensors, advisor.json), metrics.jsonl.
@@ -27,14 +28,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import kl_div
 
-from gr2.advice.advisor import fit_advisor
+from gr2.advice.advisor import Advisor, fit_advisor
+from gr2.advice.conditional_logit import HARDLY
 from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
+from gr2.advice.sequence import train_sequences
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.compress.context import META as COMPRESSOR
 from gr2.compress.context import Compressor, with_whole_history
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
+from gr2.lm.alignment import BLIND
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
@@ -52,6 +56,7 @@ from gr2.lm.rank import (
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
+from gr2.retrieve.sasrec import SasrecConfig, pre_ranker_config
 from gr2.reward.batched import ndcg_unless_echo
 from gr2.reward.clicks import Worth, as_they_are, worth_of
 from gr2.rl.advantage import group_advantages, informative
@@ -61,10 +66,10 @@ from gr2.types import Slate, Split
 NAME = "10_direct"
 READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl", "09_compress")
 
-HARDLY = 1e-6
-"""Ridge under which advice that says nothing weighs nothing, and any other what it does without."""
 LEAST_TRUST = 0.01
 """Least weight of the model's own scores where they are weighed against advice."""
+THIRD = 2_000
+"""Added to the run's seed, so that neither the pre-ranker nor the second SASRec has these random numbers."""
 RECENT = 20
 """Steps that the logged reward is a mean of."""
 
@@ -209,6 +214,18 @@ def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray
     return replace(checkpoint, advice=max(0.0, advice), items=items, anyone=anyone)
 
 
+def hear(
+    advisor: Advisor, slates: Slates, corpus: Corpus, config: SasrecConfig, seed: int, examined: Examination | None
+) -> tuple[Advisor, Slates]:
+    """The advisor with a SASRec that is told when, and the slates with its advice; training slates keep theirs, since
+    it was trained on their targets."""
+    valid = slates.split(Split.VALID)
+    sequence = train_sequences(corpus, config, seed + THIRD, BLIND)
+    hearing = advisor.hearing(sequence, valid, weights_of(valid, examined))
+    said = iter(hearing.advise([s for s in slates.slates if s.split is not Split.TRAIN]))
+    return hearing, Slates(slates=tuple(s if s.split is Split.TRAIN else next(said) for s in slates.slates))
+
+
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
     slates, rewarded = Slates.load(run / READS[2]), Checkpoint.load(run / READS[4], corpus, ids)
@@ -230,6 +247,9 @@ def main(run: Path, config: Config, seed: int) -> None:
             advised = Slates(slates=tuple(with_whole_history(advised.slates, corpus, compressor.limits.newest)))
             valid = advised.split(Split.VALID)
         direct(checkpoint, advised, opinions, config, seed, work, worth)
+        if config.advice and valid and train and checkpoint.renderer.gaps:
+            advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
+            valid = advised.split(Split.VALID)
         if config.advice and valid:
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
         work.counts |= {name: round(weight, 4) for name, weight in checkpoint.beside.items()}

@@ -22,8 +22,7 @@ from gr2.baselines.simple import covisited
 from gr2.baselines.tuning import Parts, Tuned, tune
 from gr2.evaluate.propensity import Examination
 from gr2.record import stage_folder, write_json
-from gr2.retrieve import sasrec
-from gr2.retrieve.sasrec import SasrecConfig
+from gr2.retrieve.sasrec import SasrecConfig, pre_ranker_config
 from gr2.types import Slate, Split
 
 NAME = "12_legacy"
@@ -42,11 +41,6 @@ def tuned_rankers(
     """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates."""
     parts = Parts.of(train, valid, knowledge, seed, examined)
     return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
-
-
-def sasrec_config(folder: Path) -> SasrecConfig:
-    """The pre-ranker's own; the default where slates were logged."""
-    return sasrec.load_config(folder) if folder.exists() else SasrecConfig()
 
 
 def asked(
@@ -72,7 +66,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
         tuned = tuned_rankers(train, valid, knowledge, seed, examined)
-        said = asked([*valid, *test], knowledge, tuned, sasrec_config(run / READS[2] / "sasrec"), seed)
+        said = asked([*valid, *test], knowledge, tuned, pre_ranker_config(run / READS[2]), seed)
         said.save(work.path)
         write_json(work.path / "tuning.json", {name: one.record() for name, one in tuned.items()})
         work.counts["slates"] = len(valid) + len(test)

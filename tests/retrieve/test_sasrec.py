@@ -61,6 +61,23 @@ def test_the_model_learns_what_a_gap_means() -> None:
     np.testing.assert_array_equal(untold, sasrec.scores(told, [[3, 4, 5]], [[UNKNOWN] * 4]))
 
 
+def test_blind_windows_are_told_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    batches = sasrec._batches
+
+    def look(windows, *rest):
+        seen.append(sum(all(gap == UNKNOWN for _, gap in window) for window in windows))
+        return batches(windows, *rest)
+
+    monkeypatch.setattr(sasrec, "_batches", look)
+    rows, once = [[user % N, (user + 1) % N] for user in range(400)], SMALL.model_copy(update={"epochs": 1})
+    for blind in (0.0, 0.25, 1.0):
+        sasrec.train(rows, N, once, seed=0, gaps=[[UNKNOWN, 1]] * 400, blind=blind)
+    assert seen[0] == 0
+    assert 75 < seen[1] < 125  # 100 expected, deviation 8.7
+    assert seen[2] == 400
+
+
 def test_the_gap_before_the_oldest_event_that_is_read_is_unknown() -> None:
     """As in training, where a window's first event has none before it."""
     told = sasrec.train(cyclic_shop(4), N, SMALL, seed=0, gaps=[[UNKNOWN, *[1] * 19]] * 4)

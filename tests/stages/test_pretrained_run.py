@@ -1,19 +1,24 @@
 """The preset of a pretrained language model, run for a step or two on the made-up shop from a tiny Llama."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import llama
+import numpy as np
 import pytest
 import shop
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from gr2.artifacts import Rankings, Scores, Slates
+from gr2.advice.advisor import fit_advisor
+from gr2.advice.features import Knowledge
+from gr2.artifacts import Corpus, Rankings, Scores, SemanticIds, Slates, load_text_vectors
 from gr2.config import RunConfig, fill_config, overlaid, parse_config
 from gr2.errors import UserError
 from gr2.prompt.gaps import GAPS
 from gr2.prompt.render import CONTROL_TOKENS, END
 from gr2.record import is_complete, read_json
 from gr2.run import CONFIG, STAGES, folder_of, kinds, load_config, run_stages
+from gr2.serve.ranker import Bundle
 from gr2.types import Split
 
 PRESET = Path(__file__).parents[2] / "configs" / "smollm2-135m.toml"
@@ -81,6 +86,27 @@ def test_the_plain_llm_is_a_row_of_the_table_on_the_same_slates(run):
     assert scores.table["given_target"]["plain_llm"]["R@1"].n == len(slates)
     assert scores.best_legacy != "plain_llm"
     assert "plain_llm" not in read_json(run / "13_evaluate" / "valid.json")
+
+
+def test_a_model_that_is_told_the_gaps_has_advice_of_a_sasrec_that_is_told_them(run):
+    about = read_json(run / "11_bundle" / "advisor.json")
+    assert (about["sequence"]["dim"], about["sequence"]["epochs"]) == (16, 1)
+    bundle, slates = Bundle.load(run / "11_bundle"), Slates.load(run / "10_direct")
+    test = slates.split(Split.TEST)
+    served = bundle.advised([replace(s, advice=()) for s in test])
+    np.testing.assert_allclose([s.advice for s in served], [s.advice for s in test], atol=1e-4)
+    # Without times it is another, for the same slates.
+    untold = bundle.advised([replace(s, advice=(), history_times=()) for s in test])
+    assert not np.allclose([s.advice for s in untold], [s.advice for s in test], atol=1e-2)
+
+
+def test_training_slates_do_not_hear_the_sasrec_that_knows_their_targets(run):
+    corpus, ids = Corpus.load(run / "01_corpus"), SemanticIds.load(run / "02_sids")
+    slates = Slates.load(run / "04_slates").split(Split.TRAIN)
+    knowledge = Knowledge.of(corpus, 0, load_text_vectors(run / "02_sids"), ids.codes)
+    counted = fit_advisor(slates, knowledge, 0).advise(slates)
+    kept = Slates.load(run / "10_direct").split(Split.TRAIN)
+    np.testing.assert_allclose([s.advice for s in kept], [s.advice for s in counted], atol=1e-5)
 
 
 def test_a_run_has_one_start():

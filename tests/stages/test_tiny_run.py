@@ -268,6 +268,10 @@ def test_rl_goes_on_from_what_was_distilled(tiny):
     assert sum(float((rl[k] - opd[k]).norm()) for k in rl) < 0.5 * sum(float((rl[k] - sft[k]).norm()) for k in rl)
 
 
+def test_a_model_without_gaps_hears_no_sasrec(tiny):
+    assert read_json(tiny.folder / "11_bundle" / "advisor.json")["sequence"] is None
+
+
 def test_a_killed_run_goes_on_at_the_stage_it_was_in(tiny):
     assert tiny.killed_code == 130
     done = {name for name in STAGE_FOLDERS if name < "08"}
