@@ -25,7 +25,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
-from gr2.advice.conditional_logit import HARDLY
+from gr2.advice.conditional_logit import HARDLY, padded
 from gr2.advice.conditional_logit import fit as fit_weights
 from gr2.advice.counts import Counts, CrossCounts
 from gr2.advice.dcn import Dcn
@@ -74,43 +74,46 @@ class Advisor:
 
     def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with their advice, of mean 0 over a slate. Slates must have their votes."""
-        if not slates or not self.logit.names:
-            return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
-        sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
-        said_SK = self._counted(sample)
-        if self.sequence:
-            said_SK = self._voices(sample, said_SK, self.sequence) @ np.array(self.heard)
-        said_SK = np.where(sample.real_SK, said_SK, 0)
-        said_SK -= said_SK.sum(1, keepdims=True) / sample.real_SK.sum(1, keepdims=True)
+        return self.hear(self._counted(slates))
+
+    def hear(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
+        """The slates with what `sequence` says, if there is one, beside the advice that they have, of counts alone."""
+        if self.sequence is None:
+            return tuple(slates)
         return tuple(
-            replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
+            replace(s, advice=tuple((x_K3 @ self.heard).tolist()))
+            for s, x_K3 in zip(slates, self._voices(slates, self.sequence), strict=True)
         )
 
     def hearing(self, sequence: Sequences, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> "Advisor":
         """With this SASRec beside what counts say, by the weights under which both best say who is taken in the slates,
-        which it was not trained on."""
-        sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
-        x_SK3 = self._voices(sample, self._counted(sample), sequence)
+        which it was not trained on. Slates must have this one's advice."""
+        x_SK3, real_SK = padded(self._voices(slates, sequence))
         targets_S = np.array([s.target for s in slates])
-        counted, behind, anyone = fit_weights(x_SK3, sample.real_SK, targets_S, HARDLY, weights_S).tolist()
+        counted, behind, anyone = fit_weights(x_SK3, real_SK, targets_S, HARDLY, weights_S).tolist()
         return replace(self, sequence=sequence, heard=(counted, behind, anyone))
 
-    def _voices(self, sample: Sample, counted_SK: np.ndarray, sequence: Sequences) -> np.ndarray:
-        """(S, K, 3) what counts say, and both scores of the SASRec, of mean 0 over a slate."""
-        x_SK3 = np.zeros((*counted_SK.shape, 3))
-        x_SK3[:, :, 0] = counted_SK
-        for s, scores_K2 in enumerate(sequence.scores(sample.slates)):
-            x_SK3[s, : len(scores_K2), 1:] = scores_K2
-        real_SK1 = sample.real_SK[:, :, None]
-        return np.where(real_SK1, x_SK3 - (x_SK3 * real_SK1).sum(1, keepdims=True) / real_SK1.sum(1, keepdims=True), 0)
+    def _voices(self, slates: Sequence[Slate], sequence: Sequences) -> list[np.ndarray]:
+        """(K, 3) a slate: the advice that it has, and both scores of the SASRec, less their means."""
+        scores = sequence.scores([s.newest(self.history) for s in slates])
+        heard = [np.column_stack([s.advice, scores_K2]) for s, scores_K2 in zip(slates, scores, strict=True)]
+        return [x_K3 - x_K3.mean(0) for x_K3 in heard]
 
-    def _counted(self, sample: Sample) -> np.ndarray:
-        """(S, K) the mean of logit with trees and the networks; anything where padded."""
+    def _counted(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
+        """The slates with the mean of logit with trees and the networks as their advice."""
+        if not slates or not self.logit.names:
+            return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
+        sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
         said_SK, read = self.logit.scores(sample), sample.without(SCORES)
         if self.trees:
             grown_M = np.asarray(self.trees.predict(read.x_SKF[read.real_SK], num_threads=1))
             said_SK[read.real_SK] += grown_M
-        return (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
+        said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
+        said_SK = np.where(read.real_SK, said_SK, 0)
+        said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
+        return tuple(
+            replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
+        )
 
     def save(self, folder: Path) -> None:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""

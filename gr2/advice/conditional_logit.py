@@ -3,6 +3,8 @@
 Shapes: S slates, K candidates (padded), F features.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 HARDLY = 1e-6
@@ -28,3 +30,10 @@ def fit(
         curvature = spread.T @ spread - (means.T * counts) @ means + ridge * np.eye(len(weights))
         weights += np.linalg.solve(curvature, chosen - counts @ means - ridge * weights)
     return weights
+
+
+def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K, V) and its (S, K) mask: real candidates first, zeros behind the shorter slates."""
+    k = max(len(m) for m in matrices)
+    x_SKV = np.stack([np.pad(m, ((0, k - len(m)), (0, 0))) for m in matrices])
+    return x_SKV, np.arange(k) < np.array([[len(m)] for m in matrices])

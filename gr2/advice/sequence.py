@@ -61,7 +61,7 @@ class Sequences:
         return cls(model=model.eval(), row=row)
 
 
-def train_sequences(corpus: Corpus, config: SasrecConfig, seed: int, blind: float = 0.0) -> Sequences:
+def fit_sequences(corpus: Corpus, config: SasrecConfig, seed: int, blind: float = 0.0) -> Sequences:
     """Trained on all training events. `blind`: the share of windows whose gaps are all unknown, for who is to be asked
     without times."""
     events = [e for timeline in corpus.timelines if (e := events_with_gaps(timeline, corpus.row))]

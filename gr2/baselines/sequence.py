@@ -4,7 +4,7 @@ GR2 has models of sequences beside the pre-ranker: its item head, and a SASRec t
 Whoever wants to know what a language model adds must give the legacy re-rankers one too, and tell it the gaps.
 """
 
-from gr2.advice.sequence import Sequences, train_sequences
+from gr2.advice.sequence import Sequences, fit_sequences
 from gr2.artifacts import Corpus
 from gr2.retrieve.sasrec import SasrecConfig
 
@@ -16,4 +16,4 @@ SEQUENCE, ANYONE = "sasrec", "anyone"
 
 def second_sasrec(corpus: Corpus, config: SasrecConfig, seed: int) -> Sequences:
     """Trained on all training events, as the pre-ranker of validation and test slates was, and told the gaps."""
-    return train_sequences(corpus, config, seed + OTHER)
+    return fit_sequences(corpus, config, seed + OTHER)

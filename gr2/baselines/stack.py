@@ -12,7 +12,7 @@ from itertools import compress
 
 import numpy as np
 
-from gr2.advice.conditional_logit import fit
+from gr2.advice.conditional_logit import fit, padded
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import ANYONE, SEQUENCE
 from gr2.evaluate.answers import from_scores
@@ -82,10 +82,3 @@ def rank_by_folds(
         fitted = stack(list(compress(valid, others_S)), said, None if counts_S is None else counts_S[others_S])
         rankings |= {r.slate_id: r for r in fitted.rank(list(compress(valid, fold_S == fold)))}
     return [rankings[s.slate_id] for s in valid]
-
-
-def padded(matrices: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(S, K, V) and its (S, K) mask: real candidates first, zeros behind the shorter slates."""
-    k = max(len(m) for m in matrices)
-    x_SKV = np.stack([np.pad(m, ((0, k - len(m)), (0, 0))) for m in matrices])
-    return x_SKV, np.arange(k) < np.array([[len(m)] for m in matrices])

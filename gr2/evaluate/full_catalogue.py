@@ -138,7 +138,7 @@ def pre_ranker(run: Path, corpus: Corpus, seed: int) -> sasrec.Sasrec:
     """The run's own where it is made, or one of this seed, trained as the run's config says and kept."""
     config = load_config(run / CONFIG)
     if seed == config.seed and is_complete(run / s04_slates.NAME):
-        return sasrec.load(run / s04_slates.NAME / "sasrec")
+        return sasrec.load(run / s04_slates.NAME / sasrec.PRE_RANKER)
     kept = run / "catalogue" / f"sasrec-{seed}"
     if not (kept / "config.json").exists():
         slates: Any = config.tables["slates"]

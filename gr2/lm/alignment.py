@@ -19,16 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus
 from gr2.lm.vocabulary import IdTokens
-from gr2.prompt.gaps import GAPS, UNKNOWN, events_with_gaps
+from gr2.prompt.gaps import BLIND, GAPS, UNKNOWN, Window, events_with_gaps
 from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
 from gr2.sid.spelling import defuse
 from gr2.teach.rationale import NAMED
 from gr2.types import Item
-
-Window = Sequence[tuple[int, int]]
-"""Events in a row: the item, and the number of the gap before it."""
-BLIND = 0.1
-"""Share of windows whose gaps are all unknown."""
 
 
 class Mix(BaseModel):

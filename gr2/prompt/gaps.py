@@ -15,6 +15,10 @@ BOUNDS = (DAY, 7 * DAY, 30 * DAY, 182 * DAY)
 GAPS = ("<|same_day|>", "<|same_week|>", "<|same_month|>", "<|half_a_year|>", "<|long_after|>", "<|some_time|>")
 """The tokens, short gaps first; the last is for a gap that nobody knows."""
 UNKNOWN = len(BOUNDS) + 1
+BLIND = 0.1
+"""Share of windows whose gaps are all unknown, where a model learns from them that is to be asked without times."""
+Window = Sequence[tuple[int, int]]
+"""Events in a row: the item, and the number of the gap before it."""
 
 
 def gap_numbers(times: Sequence[int]) -> list[int]:
@@ -34,7 +38,7 @@ def gaps_told(times: Sequence[int], events: int) -> list[str]:
     return [GAPS[number] for number in gaps_around(times, events)]
 
 
-def events_with_gaps(timeline: Timeline, row: Mapping[str, int]) -> list[tuple[int, int]]:
+def events_with_gaps(timeline: Timeline, row: Mapping[str, int]) -> Window:
     """Row and gap number of each training event."""
     known = [at for at, split in enumerate(timeline.splits) if split is Split.TRAIN]
     gaps = gap_numbers([timeline.times[at] for at in known])

@@ -31,14 +31,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from gr2.prompt.gaps import GAPS, UNKNOWN
+from gr2.prompt.gaps import GAPS, UNKNOWN, Window
 from gr2.record import read_json, reading, write_json
 from gr2.retrieve.cross_entropy import catalogue_cross_entropy
 
 Rows = Sequence[int]
-Event = tuple[int, int]
-"""Row of its item, and the number of the gap before it."""
-Window = Sequence[Event]
 IGNORED = -100
 PRE_RANKER = "sasrec"
 """Its folder in that of s04_slates."""

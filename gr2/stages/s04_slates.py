@@ -243,7 +243,7 @@ def retrieve_all(corpus: Corpus, config: Config, seed: int, work: StageFolder) -
             progress.advance(task)
 
         result = make_slates(corpus, config, seed, report, workers=cpu_count())
-    sasrec.save(result.model, work.path / "sasrec")
+    sasrec.save(result.model, work.path / sasrec.PRE_RANKER)
     return result
 
 

@@ -32,13 +32,12 @@ from gr2.advice.advisor import Advisor, fit_advisor
 from gr2.advice.conditional_logit import HARDLY
 from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import Knowledge
-from gr2.advice.sequence import train_sequences
+from gr2.advice.sequence import fit_sequences
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.compress.context import META as COMPRESSOR
 from gr2.compress.context import Compressor, with_whole_history
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
-from gr2.lm.alignment import BLIND
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget, reason
@@ -54,6 +53,7 @@ from gr2.lm.rank import (
     weighed,
 )
 from gr2.lm.train import FitConfig, fit
+from gr2.prompt.gaps import BLIND
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
 from gr2.retrieve.sasrec import SasrecConfig, pre_ranker_config
@@ -220,9 +220,9 @@ def hear(
     """The advisor with a SASRec that is told when, and the slates with its advice; training slates keep theirs, since
     it was trained on their targets."""
     valid = slates.split(Split.VALID)
-    sequence = train_sequences(corpus, config, seed + THIRD, BLIND)
+    sequence = fit_sequences(corpus, config, seed + THIRD, BLIND)
     hearing = advisor.hearing(sequence, valid, weights_of(valid, examined))
-    said = iter(hearing.advise([s for s in slates.slates if s.split is not Split.TRAIN]))
+    said = iter(hearing.hear([s for s in slates.slates if s.split is not Split.TRAIN]))
     return hearing, Slates(slates=tuple(s if s.split is Split.TRAIN else next(said) for s in slates.slates))
 
 
@@ -247,10 +247,10 @@ def main(run: Path, config: Config, seed: int) -> None:
             advised = Slates(slates=tuple(with_whole_history(advised.slates, corpus, compressor.limits.newest)))
             valid = advised.split(Split.VALID)
         direct(checkpoint, advised, opinions, config, seed, work, worth)
-        if config.advice and valid and train and checkpoint.renderer.gaps:
-            advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
-            valid = advised.split(Split.VALID)
         if config.advice and valid:
+            if train and checkpoint.renderer.gaps:
+                advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
+                valid = advised.split(Split.VALID)
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
         work.counts |= {name: round(weight, 4) for name, weight in checkpoint.beside.items()}
         checkpoint.save(work.path)

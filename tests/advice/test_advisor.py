@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from gr2.advice.advisor import Advisor, advice_of, fit_advisor
 from gr2.advice.features import Knowledge, features
 from gr2.advice.sample import Sample
-from gr2.advice.sequence import Sequences, train_sequences
+from gr2.advice.sequence import Sequences, fit_sequences
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.rank import rank_in_one_pass
@@ -100,8 +100,9 @@ SHAPE = SasrecConfig(dim=8, layers=1, heads=1, max_length=8, epochs=1)
 
 
 def test_a_sasrec_that_knows_is_followed_and_one_that_does_not_is_not(monkeypatch):
-    one, slates = of_thirty_users(), asked(40, Split.VALID)
-    sequence = train_sequences(CORPUS, SHAPE, seed=0)
+    one = of_thirty_users()
+    slates = one.advise(asked(40, Split.VALID))
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
     guess = np.random.default_rng(0)
     knows = {s.slate_id: np.array(s.gains, float) for s in slates}
     says = {s.slate_id: guess.normal(size=len(s.candidates)) for s in slates}
@@ -123,7 +124,7 @@ def test_what_is_heard_is_the_weighted_sum_of_counts_and_sasrec():
     one, test = of_thirty_users(), list(asked(5, Split.TEST))
     test[0] = replace(test[0], candidates=test[0].candidates[:3], scores=(0.0,) * 3, gains=(1, 0, 0), votes=(0.0,) * 3)
     test[1] = replace(test[1], history_times=tuple(range(len(test[1].history))), time=test[1].time + 400 * DAY)
-    sequence = train_sequences(CORPUS, SHAPE, seed=0)
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
     both = replace(one, sequence=sequence, heard=(0.5, 2.0, -1.0))
     for before, after, scores_K2 in zip(one.advise(test), both.advise(test), sequence.scores(test), strict=True):
         behind, anyone = (scores_K2 - scores_K2.mean(0)).T
@@ -133,7 +134,7 @@ def test_what_is_heard_is_the_weighted_sum_of_counts_and_sasrec():
 
 def test_the_sasrec_is_saved_with_the_advice(tmp_path):
     test = asked(5, Split.TEST)
-    sequence = train_sequences(CORPUS, SHAPE, seed=0)
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
     made = replace(of_thirty_users(), sequence=sequence, heard=(0.5, 2.0, -1.0))
     made.save(tmp_path)
     again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)

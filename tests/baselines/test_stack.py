@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from ranked import shop, slates
 
+from gr2.advice.conditional_logit import padded
 from gr2.advice.sequence import Sequences
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import second_sasrec
-from gr2.baselines.stack import FOLDS, LEARNED, VOICES, padded, rank_by_folds, stack, voices
+from gr2.baselines.stack import FOLDS, LEARNED, VOICES, rank_by_folds, stack, voices
 from gr2.evaluate.metrics import per_slate
 from gr2.prompt.gaps import UNKNOWN, gap_numbers
 from gr2.retrieve import sasrec
