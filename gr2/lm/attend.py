@@ -40,13 +40,14 @@ def attention(query: Tensor, key: Tensor, value: Tensor, seen_BTS: Tensor, scale
     return scaled_dot_product_attention(query, key, value, seen_BTS[:, None], scale=scale, enable_gqa=gqa)
 
 
-def forward(model: Any, ids_BT: Tensor, positions_BT: Tensor, attend: Attend, **keys: Any) -> Any:
-    """The model's outputs, with `attend` in every layer. Raises UserError where the model's attention is another."""
+def forward(model: Any, positions_BT: Tensor, attend: Attend, **keys: Any) -> Any:
+    """The model's outputs of `input_ids` or `inputs_embeds`, with `attend` in every layer. Raises UserError where the
+    model's attention is another."""
     config = model.config
     usual = config._attn_implementation
     config._attn_implementation = NAME
     try:
-        return model(input_ids=ids_BT, position_ids=positions_BT, attend=attend, use_cache=False, **keys)
+        return model(position_ids=positions_BT, attend=attend, use_cache=False, **keys)
     finally:
         config._attn_implementation = usual
 

@@ -35,7 +35,7 @@ def sample(
     ids_UP, seen_UP = (t.to(device) for t in pad_left(prompts, pad))
     held = Held(seen_UP.bool(), group, longest, model.dtype)
     positions_UP = (seen_UP.cumsum(1) - 1).clamp_min(0)
-    logits_UV = forward(model, ids_UP, positions_UP, held.attend_prompts, logits_to_keep=1).logits[:, -1]
+    logits_UV = forward(model, positions_UP, held.attend_prompts, input_ids=ids_UP, logits_to_keep=1).logits[:, -1]
     rows_A = torch.arange(len(prompts) * group, device=device)
     position_A = seen_UP.sum(1).repeat_interleave(group)
     going_A = torch.ones_like(rows_A, dtype=torch.bool)
@@ -52,7 +52,7 @@ def sample(
             break
         if ended_A.any() and (kept_A := held.drop(going_A)) is not None:
             rows_A, position_A, token_A, going_A = (t[kept_A] for t in (rows_A, position_A, token_A, going_A))
-        logits_AV = forward(model, token_A[:, None], position_A[:, None], held.attend_token).logits[:, -1]
+        logits_AV = forward(model, position_A[:, None], held.attend_token, input_ids=token_A[:, None]).logits[:, -1]
         held.written += 1
         position_A = position_A + 1
         token_A = draw(logits_AV, temperature)

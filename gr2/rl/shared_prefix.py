@@ -34,8 +34,13 @@ def completion_log_probs(
     seen_UP, real_BC = prompts_UP != pad, mask_BC.bool()
     read_BR = real_BC[:, 1:]  # R = C - 1: a token is read where another is written behind it
     pack = Pack(seen_UP, of_B, read_BR)
-    ids_N = torch.cat([prompts_UP[seen_UP], completions_BC[:, :-1][read_BR]])
-    hidden_ND = forward(model.base_model, ids_N[None], pack.positions_N[None], pack.attend).last_hidden_state[0]
+    embed = model.get_input_embeddings()
+    # An item head looks at the tokens before one, so no prompt may stand before another here, and what is written is
+    # read token by token, as it was when it was sampled.
+    written_ND = embed(completions_BC[:, :-1][read_BR][:, None])[:, 0]
+    embedded_ND = torch.cat([embed(prompts_UP)[seen_UP], written_ND])
+    read = forward(model.base_model, pack.positions_N[None], pack.attend, inputs_embeds=embedded_ND[None])
+    hidden_ND = read.last_hidden_state[0]
     before_BC = torch.cat([pack.prompts_UP[of_B, -1:], pack.own_BR], dim=1)
     logp_MV = (model.get_output_embeddings()(hidden_ND[before_BC[real_BC]]).float() / temperature).log_softmax(-1)
     logp_M = logp_MV.gather(-1, completions_BC[real_BC][:, None])[:, 0]

@@ -16,6 +16,7 @@ from gr2.rl.dapo import DapoTrainer
 from gr2.rl.sample import draw, sample
 from gr2.rl.shared_prefix import completion_log_probs
 from gr2.stages.s08_rl import Config, trl_config
+from gr2.types import Split
 
 LONGEST, GROUP = 9, 3
 PROMPTS = [[40, 41, 42, 43], [50, 51]]
@@ -88,13 +89,35 @@ def test_log_probabilities_are_those_of_rows_read_alone(kind):
     mask[3] = 0
     logps, entropies = completion_log_probs(model, prompts, of, completions, mask, pad=pad, temperature=0.7)
     for i, written in enumerate(COMPLETIONS):
-        prompt = prompts[of[i]][seen[of[i]].bool()].tolist()
-        logits = model(input_ids=torch.tensor([prompt + written])).logits[0, len(prompt) - 1 : -1] / 0.7
-        alone = logits.log_softmax(-1) * mask[i, : len(written), None]
         expected = torch.zeros(2, completions.shape[1])
-        expected[0, : len(written)] = alone[torch.arange(len(written)), written]
-        expected[1, : len(written)] = -(logits.softmax(-1) * alone).sum(-1)
+        if mask[i].any():
+            prompt = prompts[of[i]][seen[of[i]].bool()].tolist()
+            expected[:, : len(written)] = read_alone(model, prompt, written, temperature=0.7)
         torch.testing.assert_close(torch.stack([logps[i], entropies[i]]), expected, atol=1e-5, rtol=0)
+
+
+def read_alone(model, prompt, written, temperature):
+    """Log-probabilities and entropies from a row of its own."""
+    logits = model(input_ids=torch.tensor([prompt + written])).logits[0, len(prompt) - 1 : -1] / temperature
+    logps = logits.log_softmax(-1)
+    return torch.stack([logps[torch.arange(len(written)), written], -(logps.exp() * logps).sum(-1)])
+
+
+def test_every_prompts_items_are_read_with_their_own_vectors():
+    """Behind the first prompt's <think> stand other prompts in the row, and what is written is read by its codes."""
+    checkpoint = shop.checkpoint_with_head()
+    pad, slates = checkpoint.tokenizer.pad_token_id, shop.slates(3, Split.TEST)
+    texts = [checkpoint.renderer.prompt(s, think=True) for s in slates]
+    rows = checkpoint.tokenizer(texts, add_special_tokens=False)["input_ids"]
+    ids = checkpoint.id_tokens.of([slates[0].candidates[0], slates[1].candidates[2]]).tolist()
+    written = [[60, *ids[0], 61], [*ids[1], *ids[0]], [62, *ids[1]]]
+    mask = pad_right([[1] * len(w) for w in written], 0)
+    prompts, _ = pad_left(rows, pad)
+    keys = {"pad": pad, "temperature": 1.0}
+    logps, _ = completion_log_probs(checkpoint.model, prompts, torch.arange(3), pad_right(written, pad), mask, **keys)
+    for row, w, found in zip(rows, written, logps, strict=True):
+        expected = read_alone(checkpoint.model, row, w, temperature=1.0)[0]
+        torch.testing.assert_close(found[: len(w)], expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("completions", "mask"), [([[60, 61], [62, 63]], 0), ([[60], [62]], 1)])
