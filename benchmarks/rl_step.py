@@ -1,13 +1,14 @@
 """One RL step of ours against stock TRL: same model, prompts and group size, same rollouts for the loss, same process.
 
-`python -m benchmarks.rl_step runs/nano --repeats 5`. Seconds are CPU seconds of one thread, medians of the repeats,
-which alternate between the two. A whole step is from the end of one to the end of the next, so that what is done once a
-run (setting up, the last checkpoint) is no part of it. Times are medians of the repeats' ratios, with the least and the
-largest beside them.
+`python -m benchmarks.rl_step runs/nano --repeats 5` writes benchmarks/results/rl_step_nano.json. Seconds are CPU
+seconds of one thread, medians of the repeats, which alternate between the two. The rollouts of the losses are a little
+off policy, since on policy every ratio is 1 and a loss says nothing of the log-probabilities; losses or gradients that
+are further apart than 1e-4 end the benchmark. A whole step is from the end of one to the end of the next, so that what
+is done once a run (setting up, the last checkpoint) is no part of it. Times are medians of the repeats' ratios, with
+the least and the largest beside them.
 """
 
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -23,6 +24,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
+from benchmarks.common import origin
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.lm.batches import pad_left, pad_right
 from gr2.lm.checkpoint import Checkpoint
@@ -34,7 +36,8 @@ from gr2.rl.shared_prefix import completion_log_probs
 from gr2.stages.s08_rl import Config, trl_config
 from gr2.types import Split
 
-RESULTS = Path("benchmarks/results/rl_step.json")
+RESULTS = Path("benchmarks/results")
+FURTHEST_APART, OFF_POLICY = 1e-4, 0.2
 LONGEST, PROMPTS, GROUP, STEPS = 60, 8, 8, 5
 Rollouts = dict[str, Any]
 
@@ -91,6 +94,15 @@ def batch_of(prompts: list[list[int]], completions: list[list[int]], pad: int) -
     }
 
 
+def off_policy(stock: Any, batch: Rollouts) -> Tensor:
+    """(B, C) log-probabilities under which the rollouts may have been written: the model's with some noise, so that
+    ratios are off 1 and some are clipped."""
+    ids, mask = (torch.cat([batch[f"prompt_{kind}"], batch[f"completion_{kind}"]], dim=1) for kind in ("ids", "mask"))
+    with torch.no_grad():
+        logps, *_ = stock._get_per_token_logps_and_entropies(stock.model, ids, mask, batch["completion_ids"].shape[1])
+    return logps + OFF_POLICY * torch.randn(logps.shape, generator=torch.Generator().manual_seed(1))
+
+
 def loss_and_gradient(one: Any, batch: Rollouts) -> tuple[float, Tensor]:
     one.current_gradient_accumulation_steps = 1
     one.model.train()
@@ -131,6 +143,7 @@ def compare(checkpoint: Checkpoint, texts: list[str], repeats: int) -> dict[str,
                 spent, completions = seconds(work)
                 found.setdefault(name, []).append(spent)
             batch = batch_of(prompts, completions[0], pad)
+            batch["old_per_token_logps"] = off_policy(stock, batch)
             spent, (loss, gradient) = seconds(lambda b=batch: loss_and_gradient(stock, b))
             found.setdefault("loss and gradient, stock", []).append(spent)
             spent, _ = seconds(lambda b=batch: unshared_backward(ours.model, b, pad))
@@ -138,6 +151,9 @@ def compare(checkpoint: Checkpoint, texts: list[str], repeats: int) -> dict[str,
             spent, (own_loss, own_gradient) = seconds(lambda b=batch: loss_and_gradient(ours, b))
             found.setdefault("loss and gradient, ours", []).append(spent)
             apart.append((abs(loss - own_loss), (gradient - own_gradient).abs().max().item()))
+    loss_apart, gradient_apart = (max(each) for each in zip(*apart, strict=True))
+    if max(loss_apart, gradient_apart) > FURTHEST_APART:
+        raise SystemExit(f"not the same step: losses {loss_apart:.1e} apart, gradients {gradient_apart:.1e}")
     for _ in range(repeats):
         for name, kind in (("stock", GRPOTrainer), ("ours", DapoTrainer)):
             with tempfile.TemporaryDirectory() as folder:
@@ -151,8 +167,8 @@ def compare(checkpoint: Checkpoint, texts: list[str], repeats: int) -> dict[str,
         "seconds": {name: round(statistics.median(values), 4) for name, values in found.items()},
         "times": {part: round(statistics.median(values), 2) for part, values in ratios.items()},
         "times_from_to": {part: [round(values[0], 2), round(values[-1], 2)] for part, values in ratios.items()},
-        "loss_apart": max(a for a, _ in apart),
-        "gradient_apart": max(a for _, a in apart),
+        "loss_apart": loss_apart,
+        "gradient_apart": gradient_apart,
     }
 
 
@@ -163,19 +179,23 @@ def main(run: Path, repeats: int = 5) -> None:
     corpus, ids = Corpus.load(run / "01_corpus"), SemanticIds.load(run / "02_sids")
     checkpoint = Checkpoint.load(run / "06_sft", corpus, ids)
     slates = Slates.load(run / "04_slates").split(Split.TRAIN)[:512]
+    texts = [checkpoint.renderer.prompt(s, think=True) for s in slates]
+    tokenizer: Any = checkpoint.tokenizer
+    lengths = [len(row) for row in tokenizer(texts[:PROMPTS], add_special_tokens=False)["input_ids"]]
     found: dict[str, Any] = {
-        "machine": f"{platform.machine()}, one thread",
+        **origin("rl_step"),
         "versions": {"torch": torch.__version__, "trl": __import__("trl").__version__},
         "parameters": sum(p.numel() for p in checkpoint.model.parameters()),
         "prompts": PROMPTS,
+        "prompt_tokens": lengths,
         "group": GROUP,
         "repeats": repeats,
-        **compare(checkpoint, [checkpoint.renderer.prompt(s, think=True) for s in slates], repeats),
+        **compare(checkpoint, texts, repeats),
     }
     ours, theirs = (found["seconds"][f"whole step, {side}"] for side in ("ours", "stock"))
     peer = {"name": "TRL's GRPOTrainer", "value": theirs}
     found |= {"ratio": found["times"]["whole step"], "ours": ours, "peer": peer, "unit": "CPU seconds a step"}
-    write_json(RESULTS, found)
+    write_json(RESULTS / f"rl_step_{run.name}.json", found)
     print(json.dumps(found, indent=2))
 
 

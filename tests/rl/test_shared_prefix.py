@@ -36,13 +36,15 @@ def trainer(kind, folder):
 
 
 def batch(pad):
-    """Six rollouts of two prompts, not next to each other; the fourth was cut off, so it is masked."""
+    """Six rollouts of two prompts, not next to each other; the fourth was cut off, so it is masked. They are off
+    policy, so that the loss depends on the log-probabilities, and some ratios are clipped."""
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     prompts, seen = pad_left([p for p in PROMPTS for _ in range(GROUP)], pad)
     completions = pad_right(COMPLETIONS, pad)
     mask = pad_right([[1] * len(c) if i != 3 else [0] * len(c) for i, c in enumerate(COMPLETIONS)], 0)
     rows = {"prompt_ids": prompts, "prompt_mask": seen, "completion_ids": completions, "completion_mask": mask}
     rows["advantages"] = torch.tensor([1.0, -0.5, -0.5, 2.0, -1.0, 0.3])
+    rows["old_per_token_logps"] = torch.linspace(-6.5, -5.0, completions.numel()).view_as(completions)
     return {k: v[order] for k, v in rows.items()} | {"num_items_in_batch": mask.sum()}
 
 
