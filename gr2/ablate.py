@@ -176,7 +176,7 @@ def conclude(plan: Plan, runs: Path, finished: Mapping[str, Sequence[Path]], tab
     if waiting:
         console.print(f"not made yet: {', '.join(waiting)}", soft_wrap=True)
     if other_code:
-        console.print(f"[yellow]other code than the full run's made {len(other_code)} stages; see the page[/]")
+        console.print("[yellow]some stages were made by other code than the full run's; see the page[/]")
     console.print(escape(f"report: {folder / 'ablation.html'}"), soft_wrap=True)
     return rows
 

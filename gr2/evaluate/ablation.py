@@ -24,22 +24,24 @@ END_TO_END = "-end-to-end"
 
 
 def compare(full: Sequence[Path], without: Mapping[str, Sequence[Path]], table: str) -> tuple[list[Result], list[str]]:
-    """Rows of `table` and `table`-end-to-end, and the stages that other code made than the full run's.
+    """Rows of `table` and `table`-end-to-end, and a line for each stage that other code made than the full run's.
 
     `full` and every component's folders are finished runs, of the same seeds. Holm's correction is over the
     components, for one mode, metric and protocol. Raises UserError when a run is not finished, or is of other slates
     or other rankers.
     """
     whole = load_runs(full)
-    rows, other_code = [], []
+    rows: list[Result] = []
+    other_code: dict[str, list[str]] = {}
     for component, folders in without.items():
         runs = load_runs(folders)
         for one, base in zip(runs, whole, strict=True):
             _check_comparable(one, base)
-            other_code += _other_code(one, base)
+            for commits in _other_code(one, base):
+                other_code.setdefault(commits, []).append(one.folder.name)
         for end_to_end in (False, True):
             rows += differences(component, runs, whole, table + END_TO_END * end_to_end, end_to_end=end_to_end)
-    return _corrected(rows), other_code
+    return _corrected(rows), [f"{commits}: {', '.join(made)}" for commits, made in sorted(other_code.items())]
 
 
 def differences(
@@ -90,9 +92,9 @@ def _check_comparable(one: Finished, base: Finished) -> None:
 
 
 def _other_code(one: Finished, base: Finished) -> list[str]:
-    """`x-0/06_sft: commit a, the full run's b` for every stage made anew by another commit than the full run's."""
+    """`06_sft by commit a, the full run's by b` for every stage made anew by another commit than the full run's."""
     return [
-        f"{one.folder.name}/{stage}: commit {record['git_commit']}, the full run's {theirs['git_commit']}"
+        f"{stage} by commit {record['git_commit']}, the full run's by {theirs['git_commit']}"
         for stage, record in one.records.items()
         for theirs in [base.records[stage]]
         if record["digest"] != theirs["digest"] and record["code"] != theirs["code"]

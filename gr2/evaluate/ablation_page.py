@@ -39,12 +39,13 @@ def page(rows: Sequence[Row], name: str, other_code: Sequence[str]) -> str:
     modes = served(rows)
     # "p < .05" stays on one line.
     sentences = [escape(verdict(of, mode)).replace(" &lt; ", "&nbsp;&lt;&nbsp;") for mode, of in modes.items()]
-    warned = f"Not all runs were made by the code of their full run: {'; '.join(other_code)}." if other_code else ""
+    warned = ["Not all runs were made by the code of their full run:", *other_code] if other_code else []
     parts = [
         f"<h1>GR2 ablation, run {escape(name)}</h1>",
         f'<p class="lead">{sentences[0]}</p>',
         *(f"<p>{sentence}</p>" for sentence in sentences[1:]),
-        *(f'<p class="note">{escape(note)}</p>' for note in (NOTE, warned) if note),
+        f'<p class="note">{escape(NOTE)}</p>',
+        f'<p class="note">{"<br>".join(map(escape, warned))}</p>' if warned else "",
         grid((metric, _forest(modes, metric)) for metric in METRICS),
         *(_table(of, mode) for mode, of in modes.items()),
     ]

@@ -97,7 +97,7 @@ def test_every_mode_component_and_metric_has_a_row(rows):
 
 
 def test_other_code_is_told_where_a_stage_was_made_anew(compared, home):
-    assert compared[1] == [f"nothing-{s}/13_evaluate: commit abd, the full run's abc" for s in (0, 1)]
+    assert compared[1] == ["13_evaluate by commit abd, the full run's by abc: nothing-0, nothing-1"]
 
 
 def test_what_cannot_be_compared_is_refused(home, tmp_path):
@@ -136,7 +136,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_it_all(rows, compared):
     assert text.count("data:image/svg+xml") == 4
     assert "None of 2 removals changes R@1 of gr2 direct beyond chance (p&nbsp;&lt;&nbsp;.05 after Holm" in text
     assert "<b>-0.167</b><small>-0.500 to +0.000</small>" in text
-    assert "nothing-0/13_evaluate: commit abd" in text
+    assert "13_evaluate by commit abd, the full run&#x27;s by abc: nothing-0, nothing-1" in text
     assert "Not all runs" not in page(rows, "shop", [])
 
 
