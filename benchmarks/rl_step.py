@@ -164,6 +164,7 @@ def compare(checkpoint: Checkpoint, texts: list[str], repeats: int) -> dict[str,
         for part in ("rollouts", "loss and gradient", "whole step")
     }
     return {
+        "prompt_tokens": [len(p) for p in prompts],
         "seconds": {name: round(statistics.median(values), 4) for name, values in found.items()},
         "times": {part: round(statistics.median(values), 2) for part, values in ratios.items()},
         "times_from_to": {part: [round(values[0], 2), round(values[-1], 2)] for part, values in ratios.items()},
@@ -179,18 +180,14 @@ def main(run: Path, repeats: int = 5) -> None:
     corpus, ids = Corpus.load(run / "01_corpus"), SemanticIds.load(run / "02_sids")
     checkpoint = Checkpoint.load(run / "06_sft", corpus, ids)
     slates = Slates.load(run / "04_slates").split(Split.TRAIN)[:512]
-    texts = [checkpoint.renderer.prompt(s, think=True) for s in slates]
-    tokenizer: Any = checkpoint.tokenizer
-    lengths = [len(row) for row in tokenizer(texts[:PROMPTS], add_special_tokens=False)["input_ids"]]
     found: dict[str, Any] = {
         **origin("rl_step"),
         "versions": {"torch": torch.__version__, "trl": __import__("trl").__version__},
         "parameters": sum(p.numel() for p in checkpoint.model.parameters()),
         "prompts": PROMPTS,
-        "prompt_tokens": lengths,
         "group": GROUP,
         "repeats": repeats,
-        **compare(checkpoint, texts, repeats),
+        **compare(checkpoint, [checkpoint.renderer.prompt(s, think=True) for s in slates], repeats),
     }
     ours, theirs = (found["seconds"][f"whole step, {side}"] for side in ("ours", "stock"))
     peer = {"name": "TRL's GRPOTrainer", "value": theirs}

@@ -59,6 +59,7 @@ def test_a_setting_that_means_nothing_is_one_line(tmp_path, table, line, words):
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.name)
 def test_an_ablation_loads_and_keeps_slates_and_evaluation(path):
     plan = load_plan(path)
+    assert len(plan.seeds) >= 2
     for component, without in plan.without.items():
         redone = {folder_of(stage) for stage in plan.redone(component)}
         assert redone >= {"11_bundle", "13_evaluate"}
