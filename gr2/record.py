@@ -8,7 +8,6 @@ the stage is done, `record.json` is written and the folder renamed. (ours)
 import hashlib
 import json
 import os
-import platform
 import re
 import resource
 import shutil
@@ -22,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gr2.device import hardware
 from gr2.errors import UserError
 
 RECORD = "record.json"
@@ -181,7 +181,7 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
             "peak_memory_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **made_by,
-            "device": f"{platform.machine()}, {os.cpu_count()} cores",
+            "device": hardware(),
             "versions": {p: version(p) for p in ("gr2", "torch", "transformers", "trl", "lightgbm", "scikit-learn")},
         },
     )

@@ -70,7 +70,7 @@ def distill(
 
     def loss_of(picks: list[int]) -> Tensor:
         student_BK = scores_at_once(student, [slates[i] for i in picks])
-        teacher_BK = teacher_nK[picks]
+        teacher_BK = teacher_nK[picks].to(student_BK.device)
         return listwise_kl(student_BK, teacher_BK, sample_orders(teacher_BK, ORDERS)).mean()
 
     def batch_of(step: int) -> list[int]:

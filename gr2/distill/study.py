@@ -105,7 +105,7 @@ def worth(
     torch.manual_seed(run.seed)
     with torch.no_grad():
         drawn = roll_out(student, test[:ASKED], 1, Budget().thought)
-        ours, theirs = (written_logprobs(one.model, drawn.prompts, drawn.written) for one in (student, teacher))
+        ours, theirs = (written_logprobs(one.model, drawn.prompts, drawn.written).cpu() for one in (student, teacher))
     off_n = ((ours - theirs).sum(1) / drawn.counts.sum(1)).double().numpy()
     nats = s03_midtrain.validation_nats(student, run.corpus)["nats_per_item"]
     return [

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from gr2.artifacts import Corpus, SemanticIds, check_same_catalogue
 from gr2.compress import context
 from gr2.compress.context import Compressor
+from gr2.device import home
 from gr2.errors import UserError
 from gr2.lm import item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
@@ -115,6 +116,7 @@ class Checkpoint:
         )
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
+        model.to(home())
         checkpoint = replace(checkpoint, **{name: meta.get(name, 0.0) for name in BESIDE})
         if (folder / context.META).exists():
             return checkpoint.with_compressor(Compressor.load(folder, corpus, ids))

@@ -58,9 +58,10 @@ def beam(
 
     W is `width`, or less where there are fewer ids to go on with; best first.
     """
-    inputs, mask = pad_left(prompts, pad)
+    device = next(model.parameters()).device
+    inputs, mask = (t.to(device) for t in pad_left(prompts, pad))
     b, cache = len(prompts), DynamicCache()
-    written, total = np.zeros((b, 1, 0), dtype=np.int64), torch.zeros(b, 1)
+    written, total = np.zeros((b, 1, 0), dtype=np.int64), torch.zeros(b, 1, device=device)
     for level in range(trie.depth):
         positions = mask.cumsum(1)[:, -inputs.shape[1] :] - 1
         logits = model(
@@ -71,15 +72,16 @@ def beam(
             logits_to_keep=1,
         ).logits[:, -1]
         w, v = written.shape[1], logits.shape[-1]
-        allowed = torch.from_numpy(trie.mask(written.reshape(b * w, level), v)).view(b, w * v)
+        allowed = torch.from_numpy(trie.mask(written.reshape(b * w, level), v)).view(b, w * v).to(device)
         steps = total[:, :, None] + logits.float().log_softmax(-1).view(b, w, v)
         kept = min(width, int(allowed.sum(1).min()))
         total, best = steps.view(b, w * v).masked_fill(~allowed, -torch.inf).topk(kept, dim=1)
         parents, tokens = best // v, best % v
         written = np.concatenate(
-            [np.take_along_axis(written, parents.numpy()[:, :, None], axis=1), tokens.numpy()[:, :, None]], axis=2
+            [np.take_along_axis(written, parents.cpu().numpy()[:, :, None], axis=1), tokens.cpu().numpy()[:, :, None]],
+            axis=2,
         )
-        rows = (parents + w * torch.arange(b)[:, None]).flatten()
+        rows = (parents + w * torch.arange(b, device=device)[:, None]).flatten()
         cache.batch_select_indices(rows)
         inputs = tokens.view(-1, 1)
         mask = torch.cat([mask[rows], torch.ones_like(inputs)], dim=1)

@@ -94,7 +94,7 @@ def nats_of_events(checkpoint: Checkpoint, corpus: Corpus) -> np.ndarray:
     size = checkpoint.id_tokens.spelled.shape[1]
     parts = []
     for part in chunks(rows, 64):
-        tokens = pad_right(part, checkpoint.tokenizer.pad_token_id)
+        tokens = pad_right(part, checkpoint.tokenizer.pad_token_id).to(checkpoint.model.device)
         logits = checkpoint.model(input_ids=tokens[:, :-1]).logits.float()
         nats = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none").view(len(part), -1)
         parts += [

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from gr2.artifacts import Corpus, SemanticIds, load_text_vectors
+from gr2.device import home
 from gr2.lm.alignment import AlignmentTasks, Mix, Row, sentence
 from gr2.lm.batches import chunks, pad_right
 from gr2.lm.checkpoint import Checkpoint, assemble
@@ -120,6 +121,7 @@ def midtrain(
     if config.histories:
         in_order = None if vectors_NT is None else vectors_NT[[corpus.row[item_id] for item_id in ids.item_ids]]
         give_head(checkpoint, in_order, seed)
+    model.to(home())
 
     @lru_cache(maxsize=1)
     def all_histories(epoch: int) -> list[list[Row]]:
@@ -212,12 +214,15 @@ def validation_nats(checkpoint: Checkpoint, corpus: Corpus, batch_size: int = 64
         tokens, (line, begin) = pad_right(rows, pad), torch.tensor(places).T
         weights = torch.zeros(tokens.shape)
         weights[line[:, None], begin[:, None] + torch.arange(size)] = 1
+        tokens, weights = tokens.to(checkpoint.model.device), weights.to(checkpoint.model.device)
         hidden_BTD = checkpoint.model.model(input_ids=tokens[:, :-1]).last_hidden_state
         words = weighted_nats(checkpoint.model.lm_head(hidden_BTD), tokens[:, 1:], weights[:, 1:])
         by_codes += float(words) * size * len(places)
         n += len(places)
         if head:
-            items = torch.tensor([ids.row[item] for known, _, n_valid in part for item in known[-n_valid:]])
+            items = torch.tensor([ids.row[item] for known, _, n_valid in part for item in known[-n_valid:]]).to(
+                hidden_BTD.device
+            )
             by_head += float(head.nats(hidden_BTD[line, begin - 1], items)) * len(places)
     return {"nats_per_item": by_codes / n} | ({"nats_by_head": by_head / n} if head else {})
 

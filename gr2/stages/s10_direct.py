@@ -189,8 +189,9 @@ def policy_loss(
     `weights_B1`: the slates'. One update a rollout, so the importance ratio is 1 and no clip is needed.
     """
     orders_BGK = sample_orders(scores_BK, rollouts)
-    rewards_BG = ndcg_unless_echo(orders_BGK, gains_BK)
+    rewards_BG = ndcg_unless_echo(orders_BGK, gains_BK.to(scores_BK.device))
     live = informative(rewards_BG)
+    weights_B1 = torch.as_tensor(weights_B1, device=scores_BK.device)
     advantages = (weights_B1 * group_advantages(rewards_BG))[live]
     loss = -(advantages * log_prob(scores_BK, orders_BGK)[live]).sum() / max(1, advantages.numel())
     return loss, rewards_BG.mean().item()
@@ -198,7 +199,7 @@ def policy_loss(
 
 def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
     """Mean KL(teacher || student), in nats, between their beliefs about who comes first."""
-    return kl_div(scores_BK.log_softmax(-1), opinions_BK, reduction="batchmean")
+    return kl_div(scores_BK.log_softmax(-1), opinions_BK.to(scores_BK.device), reduction="batchmean")
 
 
 def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> Checkpoint:

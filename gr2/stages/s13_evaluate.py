@@ -21,6 +21,7 @@ from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.plain_llm import rank_plainly
 from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_incoming, rank_popular
 from gr2.baselines.stack import Stack, rank_by_folds, stack
+from gr2.device import home
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
 from gr2.evaluate.report import write_report
@@ -91,6 +92,7 @@ def plain_llm(name: str | None, corpus: Corpus) -> dict[str, Ranker]:
     if name is None:
         return {}
     model, tokenizer = load_pretrained(name)
+    model.to(home())
     items = {item.item_id: item for item in corpus.items}
     return {"plain_llm": lambda slates: rank_plainly(slates, items, model, tokenizer, "plain LLM")}
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-import llama
 import pytest
 import shop
+import small_llm
 import torch
 
 from gr2.baselines.plain_llm import HISTORY, LONGEST, prompt, rank_plainly, title_scores
@@ -19,7 +19,7 @@ SLATES = [replace(s, history=s.history[i % 4 :]) for i, s in enumerate(shop.slat
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    return load_pretrained(str(llama.save(tmp_path_factory.mktemp("llama"))))
+    return load_pretrained(str(small_llm.save_llama(tmp_path_factory.mktemp("llama"))))
 
 
 def test_the_prompt_names_the_newest_titles_oldest_first():

@@ -3,9 +3,9 @@
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 
-import llama
 import pytest
 import shop
+import small_llm
 import torch
 
 from gr2.errors import UserError
@@ -34,7 +34,7 @@ def pieces(tokenizer, text):
 
 def test_every_digit_is_a_word_also_after_saving(tmp_path):
     """The shop's titles hold years, so that its BPE would have learned 1990 as one token."""
-    _, tokenizer = load_pretrained(str(llama.save(tmp_path)))
+    _, tokenizer = load_pretrained(str(small_llm.save_llama(tmp_path)))
     assert pieces(tokenizer, "1990")[:4] == ["1", "9", "9", "0"]
     assert pieces(tokenizer, " 12")[-3:] == ["Ġ", "1", "2"]
     assert tokenizer.decode(tokenizer("Thing 2 (1990)\n10. a  b")["input_ids"]) == "Thing 2 (1990)\n10. a  b"
@@ -43,7 +43,7 @@ def test_every_digit_is_a_word_also_after_saving(tmp_path):
 @pytest.mark.parametrize("tied", [True, False])
 @torch.inference_mode()
 def test_new_tokens_are_single_and_old_words_say_what_they_said(tied, tmp_path):
-    folder = llama.save(tmp_path, tied=tied)
+    folder = small_llm.save_llama(tmp_path, tied=tied)
     plain, old_tokenizer = load_pretrained(str(folder))
     model, tokenizer = learned(folder)
     n = len(old_tokenizer)
@@ -65,7 +65,7 @@ def test_new_tokens_are_single_and_old_words_say_what_they_said(tied, tmp_path):
 @pytest.mark.parametrize("tied", [True, False])
 @torch.inference_mode()
 def test_every_new_token_starts_as_a_rare_word_of_its_own(tied, tmp_path):
-    model, tokenizer = learned(llama.save(tmp_path, tied=tied))
+    model, tokenizer = learned(small_llm.save_llama(tmp_path, tied=tied))
     n = len(tokenizer) - len(NEW)
     nearest = []
     for table in (model.get_input_embeddings(), model.get_output_embeddings()):
@@ -79,14 +79,14 @@ def test_every_new_token_starts_as_a_rare_word_of_its_own(tied, tmp_path):
 
 
 def test_the_draw_is_the_seeds(tmp_path):
-    folder = llama.save(tmp_path)
+    folder = small_llm.save_llama(tmp_path)
     a, b, other = (learned(folder, seed)[0].get_input_embeddings().weight for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, other)
 
 
 def test_an_answer_ends_in_our_token(tmp_path):
-    model, tokenizer = learned(llama.save(tmp_path))
+    model, tokenizer = learned(small_llm.save_llama(tmp_path))
     assert (tokenizer.eos_token, tokenizer.pad_token) == (END, PAD)
     assert model.config.eos_token_id == model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids(END)
     assert model.generation_config.pad_token_id == tokenizer.convert_tokens_to_ids(PAD)
@@ -95,7 +95,7 @@ def test_an_answer_ends_in_our_token(tmp_path):
 @torch.inference_mode()
 def test_a_checkpoint_of_it_scores_in_one_pass_as_teacher_forcing_does_and_is_read_back(tmp_path):
     corpus = shop.corpus()
-    model, tokenizer = learned(llama.save(tmp_path / "llama"))
+    model, tokenizer = learned(small_llm.save_llama(tmp_path / "llama"))
     checkpoint = assemble(model, tokenizer, corpus, IDS, template="nano", markers=False, history=5)
     slates = shop.slates(3, Split.TEST)
     scores = scores_at_once(checkpoint, slates)

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import llama
 import numpy as np
 import pytest
 import shop
+import small_llm
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from gr2.advice.advisor import fit_advisor
@@ -26,10 +26,9 @@ CODES = [6, 6]
 FIT = {"steps": 2, "batch_size": 4, "warmup_steps": 1}
 
 
-def tiny(home: Path) -> RunConfig:
-    """The preset with the shop's files, the Llama's path and next to no steps."""
+def tiny(home: Path, path: str) -> RunConfig:
+    """The preset with the shop's files, the pretrained model's path and next to no steps."""
     shop.write(home)
-    path = str(llama.save(home / "llama"))
     less = {
         "run": {"name": "tiny"},
         "corpus": {"items": str(home / "items.jsonl"), "events": str(home / "events.jsonl")},
@@ -50,7 +49,7 @@ def run(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
-        run_stages(home / "run", tiny(home), STAGES, ())
+        run_stages(home / "run", tiny(home, str(small_llm.save_llama(home / "llama"))), STAGES, ())
     return home / "run"
 
 
