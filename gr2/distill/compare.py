@@ -2,12 +2,14 @@
 
 All models rank the same slates. The hard subset are the test slates on which thinking changed what comes first: the
 thinking RL's model names another candidate than with its thought cut off (P2 measures what is lost on such a subset).
+Where the served model hears advice, it and the students are asked once more alone: advice ranks well without any model,
+and what a small one keeps of the model's own gain would not be seen.
 Intervals come from a bootstrap that draws users, those of differences are paired. Shapes: n slates, D draws.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import quantiles
@@ -16,7 +18,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from gr2.baselines.simple import rank_incoming
+from gr2.baselines.simple import rank_by_advice, rank_incoming
 from gr2.distill.students import Run
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.results import Result, put_rows
@@ -27,11 +29,14 @@ from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.prompt.render import END, END_THINK
 from gr2.record import write_json
+from gr2.stages.s10_direct import weigh
 from gr2.types import Ranking, Slate, Split
 
 INCOMING, THINKING, DIRECT = "incoming", "thinking", "direct"
 BEFORE, WRITTEN, CUT_OFF = "thinking, before the pass", "thinking, written", "thought cut off"
 WRITTEN_AT_ONCE = "thought cut off, written"
+ADVICE, ALONE = "advice", ", alone"
+"""The advice without a model, and how the name of a model without advice ends."""
 METRICS = ("R@1", "N@3")
 TableOption = Annotated[str | None, typer.Option(help="Also put the rows into docs/results.json as this table.")]
 CALLS = 60
@@ -84,6 +89,8 @@ class Contestant:
 def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
     """Ask the served model both ways, the thinking RL's before it, and the students, each a folder of `run.out`."""
     served, before = run.direct, run.checkpoint(run.run / "08_rl")
+    smaller = {name: run.checkpoint(run.out / name) for name in students}
+    unadvised = {DIRECT: served, **smaller} if served.advice else {}
     return [
         asked(run, THINKING, served, THINK_FIRST),
         asked(run, BEFORE, before, THINK_FIRST),
@@ -91,8 +98,14 @@ def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
         asked(run, CUT_OFF, before, AT_ONCE),
         asked(run, WRITTEN_AT_ONCE, before, WRITE_AT_ONCE),
         asked(run, DIRECT, served, AT_ONCE),
-        *(asked(run, name, run.checkpoint(run.out / name), AT_ONCE) for name in students),
+        *(asked(run, name, student, AT_ONCE) for name, student in smaller.items()),
+        *(asked(run, name + ALONE, alone(run, model), AT_ONCE) for name, model in unadvised.items()),
     ]
+
+
+def alone(run: Run, model: Checkpoint) -> Checkpoint:
+    """The model without advice, what is left beside its words weighed by the validation slates as with advice."""
+    return replace(weigh(model, [replace(s, advice=()) for s in run.slates.split(Split.VALID)]), advice=0.0)
 
 
 def asked(run: Run, name: str, model: Checkpoint, way: Way) -> Contestant:
@@ -129,11 +142,16 @@ def rows(run: Run, table: str, models: Sequence[Contestant]) -> list[Result]:
     hard_n = np.array(
         [a.order[0] != b.order[0] for a, b in zip(by_name[BEFORE].test, by_name[CUT_OFF].test, strict=True)]
     )
-    values = {one.name: per_slate(test, one.test) for one in models} | {INCOMING: per_slate(test, rank_incoming(test))}
+    plain = {INCOMING: rank_incoming(test)}
+    if any(one.name.endswith(ALONE) for one in models):
+        plain[ADVICE] = rank_by_advice(test)
+    values = {one.name: per_slate(test, one.test) for one in models}
+    values |= {name: per_slate(test, rankings) for name, rankings in plain.items()}
     judge = Judge(table=table, slates=test, hard_n=hard_n, values=values)
     valid = run.slates.split(Split.VALID)
     valid_users = np.array([s.user_id for s in valid])
-    made = [row for metric in METRICS for row in judge.means(INCOMING, metric)]
+    made = [row for name in plain for metric in METRICS for row in judge.means(name, metric)]
+    made += [row for name in plain if name != INCOMING for m in METRICS for row in judge.differences(name, m)]
     for one in models:
         tried = per_slate(valid, one.valid)
         made += [judge.row(one.name, f"{m}, validation", tried[m], valid_users) for m in METRICS]
@@ -193,14 +211,16 @@ class Judge:
         return made + self.kept_gain(name, metric)
 
     def kept_gain(self, name: str, metric: str) -> list[Result]:
-        """(model - incoming) / (direct - incoming); nothing where the interval of what it is a share of holds 0."""
-        ours_n, theirs_n = (self.values[n][metric] - self.values[INCOMING][metric] for n in (name, DIRECT))
+        """(model - incoming) / (direct - incoming), of a model alone by direct alone; nothing where the interval of
+        what it is a share of holds 0."""
+        whole = DIRECT + ALONE if name.endswith(ALONE) else DIRECT
+        ours_n, theirs_n = (self.values[n][metric] - self.values[INCOMING][metric] for n in (name, whole))
         draws = bootstrap_means(np.stack([ours_n, theirs_n], 1), self.users.tolist())
         if interval(draws[:, 1])[0] <= 0:
             return []
         low, high = interval(draws[:, 0] / draws[:, 1])
         value = float(ours_n.mean() / theirs_n.mean())
-        return [self.cost(name, f"share of direct's gain, {metric}", low, value, high, "-differences")]
+        return [self.cost(name, f"share of {whole}'s gain, {metric}", low, value, high, "-differences")]
 
     def row(self, name: str, metric: str, value_n: np.ndarray, users: np.ndarray, more: str = "") -> Result:
         return averaged(self.table + more, name, metric, value_n, users)

@@ -1,11 +1,16 @@
 """The table of thinking distilled away, by hand on four made-up slates."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import shop
 
-from gr2.distill.compare import BEFORE, CUT_OFF, DIRECT, THINKING, WRITE_AT_ONCE, Contestant, rows, timed
+from gr2.distill.compare import BEFORE, CUT_OFF, DIRECT, THINKING, WRITE_AT_ONCE, Contestant, alone, rows, timed
 from gr2.distill.students import Run
+from gr2.lm.rank import rank_in_one_pass
+from gr2.stages.s10_direct import weigh
 from gr2.types import AnswerStatus, Ranking, Split
 
 VALID, TEST = shop.slates(4, Split.VALID), shop.slates(4, Split.TEST)
@@ -18,7 +23,7 @@ class Slates:
         return VALID if split is Split.VALID else TEST
 
 
-def contestant(name, hits) -> Contestant:
+def contestant(name, hits, test=TEST) -> Contestant:
     """Puts the target first on test slates where `hits`, else last, and first on all validation slates."""
 
     def ranking(slate, hit):
@@ -30,24 +35,36 @@ def contestant(name, hits) -> Contestant:
         name=name,
         parameters=8.0,
         valid=[ranking(s, True) for s in VALID],
-        test=[ranking(s, hit) for s, hit in zip(TEST, hits, strict=True)],
-        tokens=np.array([3, 5, 4, 4]),
+        test=[ranking(s, hit) for s, hit in zip(test, hits, strict=True)],
+        tokens=np.resize([3, 5, 4, 4], len(test)),
         milliseconds=(1.0, 2.0, 4.0),
     )
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
+def run(tmp_path_factory):
     run = Run(run=tmp_path_factory.mktemp("run"), out=tmp_path_factory.mktemp("out"))
     object.__setattr__(run, "slates", Slates())
-    models = [
+    return run
+
+
+def models():
+    return [
         contestant(THINKING, [True, False, False, False]),
         contestant(BEFORE, [True, True, False, False]),
         contestant(CUT_OFF, [True, False, True, False]),
         contestant(DIRECT, [True, True, True, True]),
         contestant("small", [True, True, True, False]),
     ]
-    return {(row.table, row.row, row.metric): row for row in rows(run, "t", models)}
+
+
+def by_name(rows):
+    return {(row.table, row.row, row.metric): row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def table(run):
+    return by_name(rows(run, "t", models()))
 
 
 def test_values_and_costs(table):
@@ -82,6 +99,39 @@ def test_the_share_of_the_gain(table):
     kept = table["t-differences", "small", "share of direct's gain, R@1"].ours
     assert incoming == sum(s.target == 0 for s in TEST) / 4
     assert kept == pytest.approx((3 / 4 - incoming) / (1 - incoming))
+
+
+def test_models_alone_share_the_gain_of_the_direct_model_alone(run, table):
+    """Of 40 slates direct alone gets 30 and small alone 24."""
+    slates = shop.slates(40, Split.TEST)
+    many = Run(run=run.run, out=run.out)
+    object.__setattr__(many, "slates", SimpleNamespace(split=lambda split: VALID if split is Split.VALID else slates))
+    hits = {THINKING: 35, BEFORE: 20, CUT_OFF: 20, DIRECT: 40, "direct, alone": 30, "small, alone": 24}
+    found = by_name(rows(many, "t", [contestant(name, [i < n for i in range(40)], slates) for name, n in hits.items()]))
+    incoming = found["t", "incoming", "R@1"].ours
+    share = found["t-differences", "small, alone", "share of direct, alone's gain, R@1"].ours
+    assert incoming < 0.5
+    assert share == pytest.approx((24 / 40 - incoming) / (30 / 40 - incoming))
+    assert ("t-differences", "small, alone", "share of direct's gain, R@1") not in found
+    # Slates without advice keep their order; where no model is asked alone there is no such row.
+    assert found["t", "advice", "R@1"].ours == incoming
+    assert found["t-differences", "advice", "share of direct's gain, R@1"].ours == 0
+    assert ("t", "advice", "R@1") not in table
+
+
+def test_a_model_alone_hears_no_advice_and_is_weighed_without_it(run):
+    """Advice that names the target would be all that is heard; without it, words and head are weighed."""
+    told = [replace(s, advice=tuple(5.0 * g for g in s.gains)) for s in shop.slates(40, Split.VALID)]
+    advised = Run(run=run.run, out=run.out)
+    object.__setattr__(advised, "slates", SimpleNamespace(split=lambda _: told))
+    model = replace(shop.checkpoint_with_head(), advice=1.0, items=0.3, anyone=0.1)
+    by_itself, plain = alone(advised, model), weigh(model, [replace(s, advice=()) for s in told])
+    assert by_itself.advice == 0
+    assert (by_itself.items, by_itself.anyone) == (plain.items, plain.anyone) != (model.items, model.anyone)
+    test = [replace(s, advice=tuple(100.0 * place for place in range(shop.K))) for s in TEST]
+    unheard = [replace(s, advice=()) for s in TEST]
+    ranked = [rank_in_one_pass(by_itself, slates, batch_size=4, label=None) for slates in (test, unheard)]
+    assert ranked[0] == ranked[1]
 
 
 def test_every_call_is_of_one_slate():
