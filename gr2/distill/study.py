@@ -2,9 +2,10 @@
 
     python -m gr2.distill.study runs/nano
 
-Both start from the mid-trained model of a finished run and learn from the same kept traces: SFT as 06_sft learns their
-words, OPD by a cold start on them and then on what it writes itself, its teacher the run's 08_rl. Their steps are such
-that both take about as many CPU seconds, which the table tells. Writes RUN/opd-study: a folder a student, made once,
+All start from the mid-trained model of a finished run and learn from the same kept traces: SFT as 06_sft learns their
+words; forward KL what the teacher, the run's 08_rl, would write at each of them; OPD by a cold start of forward KL and
+then on what it writes itself, with reward and reverse KL or by the reverse KL alone. Their steps are such that all take
+about as many CPU seconds, which the table tells. Writes RUN/opd-study: a folder a student, made once,
 and study.json, rows in the form of docs/results.json; with --table, they are put there too. All is measured on the
 test slates; nothing is chosen by them.
 """
@@ -41,6 +42,13 @@ FIT = FitConfig(steps=300, batch_size=8, learning_rate=1e-3, warmup_steps=10, dr
 OPD = s07_opd.Config.model_validate({"cold_steps": 150, "valid_slates": 0, "fit": FIT})
 SFT = OPD.model_copy(update={"objective": "sft", "fit": FIT.model_copy(update={"steps": 510})})
 """A step of SFT takes half the time of one on policy, three quarters of one of forward KL."""
+FORWARD_KL = OPD.model_copy(update={"objective": "forward_kl", "fit": FIT.model_copy(update={"steps": 375})})
+METHODS = {
+    "sft": SFT,
+    "forward kl": FORWARD_KL,
+    "reverse kl": OPD.model_copy(update={"objective": "reverse_kl"}),
+    "opd": OPD,
+}
 ASKED = 256
 """Test slates that the students roll out once for the reverse KL."""
 
@@ -64,7 +72,7 @@ def students(run: Run) -> dict[str, Path]:
 
     made = {}
     for n in TRACES:
-        for method, config in (("sft", SFT), ("opd", OPD)):
+        for method, config in METHODS.items():
             if n is None or n < len(kept):
                 name = f"{method}, {n or len(kept)} traces"
                 given = config.model_copy(update={"traces": n})

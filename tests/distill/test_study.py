@@ -8,7 +8,7 @@ from gr2.distill import study
 from gr2.distill.students import Run
 from gr2.errors import UserError
 from gr2.lm.train import FitConfig
-from gr2.record import stage_folder
+from gr2.record import RECORD, read_json, stage_folder
 from gr2.stages import s06_sft, s07_opd
 from gr2.types import Split
 
@@ -37,8 +37,8 @@ def made(tmp_path_factory):
     run = Run(run=folder, out=folder / "opd-study")
     with pytest.MonkeyPatch.context() as patch:
         opd = s07_opd.Config.model_validate({"cold_steps": 1, "rollouts": 2, "valid_slates": 0, "fit": FIT})
-        patch.setattr(study, "OPD", opd)
-        patch.setattr(study, "SFT", opd.model_copy(update={"objective": "sft"}))
+        methods = {name: opd.model_copy(update={"objective": of.objective}) for name, of in study.METHODS.items()}
+        patch.setattr(study, "METHODS", methods)
         patch.setattr(study, "TRACES", (2, 100, None))
         students = study.students(run)
         times = {name: (path / "record.json").stat().st_mtime for name, path in students.items()}
@@ -48,7 +48,10 @@ def made(tmp_path_factory):
 
 
 def test_a_student_for_every_method_and_number_of_traces_that_there_are(made):
-    assert list(made[1]) == ["sft, 2 traces", "opd, 2 traces", "sft, 12 traces", "opd, 12 traces"]
+    methods = ("sft", "forward kl", "reverse kl", "opd")
+    assert list(made[1]) == [f"{method}, {n} traces" for n in (2, 12) for method in methods]
+    objectives = [read_json(folder / RECORD)["config"]["objective"] for folder in made[1].values()]
+    assert objectives == 2 * ["sft", "forward_kl", "reverse_kl", "opd"]
 
 
 def test_the_incoming_order_and_the_teacher_are_what_they_are(made):
