@@ -1,7 +1,8 @@
 """The direct model of a finished run, made smaller in two ways; each goes into a folder of its own and is made once.
 
 pruned-N: N of its layers, the others left out one after the other, distilled again after each. small-N: about 1/N of
-its parameters, mid-trained from random weights as the run's own model was, then distilled.
+its parameters, mid-trained from random weights as the run's own model was, then distilled. opd-N: the same mid-trained
+model, distilled on policy instead.
 """
 
 import os
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors
-from gr2.distill.listwise import distill, harm, one_pass_scores, watch
+from gr2.distill.listwise import Objective, distill, harm, off_policy, on_policy, one_pass_scores, watch
 from gr2.distill.prune import least_missed
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
@@ -27,10 +28,11 @@ from gr2.stages import s03_midtrain
 from gr2.types import Slate, Split
 
 SHAPES = {
-    "small-4": NanoConfig(width=64, layers=3, head_width=32, feed=224),
-    "small-16": NanoConfig(width=32, layers=2, head_width=16, feed=96),
+    "4": NanoConfig(width=64, layers=3, head_width=32, feed=224),
+    "16": NanoConfig(width=32, layers=2, head_width=16, feed=96),
 }
 """About 1/4 and 1/16 of nano's parameters, embeddings included."""
+OBJECTIVES: Mapping[str, Objective] = {"small": off_policy, "opd": on_policy}
 SMALL = FitConfig(steps=1200, batch_size=32, learning_rate=3e-3, warmup_steps=50)
 PRUNED = FitConfig(steps=200, batch_size=32, learning_rate=1e-3, warmup_steps=20)
 LOOKED_AT = 256
@@ -115,7 +117,12 @@ def make_students(run: Run) -> dict[str, Path]:
     for layers in range(int(run.direct.model.config.num_hidden_layers) - 1, 0, -1):
         name = f"pruned-{layers}"
         of = shorter[name] = run.make(name, PRUNED.model_dump(), [of, run.run / "10_direct"], partial(pruned, run, of))
-    return shorter | {name: small(run, name, shape) for name, shape in SHAPES.items()}
+    middles = {size: midtrained(run, f"small-{size}-midtrained", shape) for size, shape in SHAPES.items()}
+    return shorter | {
+        f"{kind}-{size}": small(run, f"{kind}-{size}", middle, objective)
+        for kind, objective in OBJECTIVES.items()
+        for size, middle in middles.items()
+    }
 
 
 def pruned(run: Run, of: Path, work: StageFolder) -> Checkpoint:
@@ -126,8 +133,8 @@ def pruned(run: Run, of: Path, work: StageFolder) -> Checkpoint:
     return distilled(run, student, PRUNED, work)
 
 
-def small(run: Run, name: str, shape: NanoConfig) -> Path:
-    """A model of this shape: mid-trained as the run's own was but from random weights, then distilled."""
+def midtrained(run: Run, name: str, shape: NanoConfig) -> Path:
+    """A model of this shape, mid-trained as the run's own was but from random weights."""
     own = {k: v for k, v in run.record("03_midtrain")["config"].items() if k != "seed"}
     if own["pretrained"]:
         raise UserError(
@@ -136,17 +143,21 @@ def small(run: Run, name: str, shape: NanoConfig) -> Path:
         )
     config = s03_midtrain.Config.model_validate({**own, "nano": shape.model_dump(), "base": False})
     corpus_ids = [run.run / "01_corpus", run.run / "02_sids"]
-    middle = run.make(
-        f"{name}-midtrained",
+    return run.make(
+        name,
         config.model_dump(),
         corpus_ids,
         lambda work: s03_midtrain.midtrain(run.corpus, run.ids, config, run.seed, work, run.vectors),
     )
+
+
+def small(run: Run, name: str, middle: Path, objective: Objective) -> Path:
+    """The mid-trained model in `middle`, distilled."""
     return run.make(
         name,
         SMALL.model_dump(),
         [middle, run.run / "10_direct"],
-        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle)), SMALL, work),
+        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle)), SMALL, work, objective),
     )
 
 
@@ -156,10 +167,11 @@ def reading_as(direct: Checkpoint, student: Checkpoint) -> Checkpoint:
     return student.with_compressor(direct.compressor) if direct.compressor else student
 
 
-def distilled(run: Run, student: Checkpoint, config: FitConfig, work: StageFolder) -> Checkpoint:
+def distilled(
+    run: Run, student: Checkpoint, config: FitConfig, work: StageFolder, objective: Objective = off_policy
+) -> Checkpoint:
     shown, scores = run.watched
-    train = run.slates.split(Split.TRAIN)
-    distill(
-        student, train, run.teacher_scores(), config, run.seed, work, evaluate=lambda: watch(student, shown, scores)
-    )
+    train, teacher = run.slates.split(Split.TRAIN), run.teacher_scores()
+    evaluate = partial(watch, student, shown, scores)
+    distill(student, train, teacher, config, run.seed, work, evaluate, objective)
     return student

@@ -1,5 +1,6 @@
 """The divergence of whole rankings by hand and by enumeration; a student takes over what its teacher prefers."""
 
+from dataclasses import replace
 from itertools import permutations
 from math import log
 
@@ -7,7 +8,7 @@ import pytest
 import shop
 import torch
 
-from gr2.distill.listwise import distill, harm, listwise_kl, one_pass_scores
+from gr2.distill.listwise import BETA, distill, harm, listwise_kl, off_policy, on_policy, one_pass_scores
 from gr2.lm.rank import rank_in_one_pass
 from gr2.lm.train import FitConfig
 from gr2.record import StageFolder
@@ -44,8 +45,37 @@ def test_its_gradient_leads_to_the_teacher():
     assert student.grad[0].tolist() == pytest.approx([-0.25, 0.25], abs=1e-6)
 
 
-def test_a_student_takes_over_the_teachers_order(tmp_path):
-    """The teacher prefers the user's department, then late candidates; no target is read."""
+def of_gains(*gains):
+    """A slate of so many candidates."""
+    (slate,) = shop.slates(1, Split.TRAIN)
+    names = slate.candidates[: len(gains)]
+    return replace(slate, candidates=names, scores=(0.0,) * len(gains), gains=gains)
+
+
+def test_on_policy_where_all_rankings_earn_the_same_its_gradient_is_that_of_the_reverse_kl():
+    """Two positives: every order has NDCG 1. KL(student || teacher) of who comes first, over two places."""
+    student = torch.tensor([[0.5, 0.0]], requires_grad=True)
+    teacher = torch.tensor([[log(3.0), 0.0]])
+    torch.manual_seed(0)
+    sum(on_policy(student, teacher, [of_gains(1, 1)]) for _ in range(400)).backward()
+    exact = student.detach().clone().requires_grad_(True)
+    reverse = (exact.softmax(-1) * (exact.log_softmax(-1) - teacher.log_softmax(-1))).sum()
+    (BETA * reverse / 2).backward()
+    torch.testing.assert_close(student.grad / 400, exact.grad, atol=5e-3, rtol=0)
+    assert exact.grad.abs().max() > 0.03
+
+
+def test_on_policy_with_a_teacher_that_agrees_the_reward_alone_teaches():
+    student = torch.zeros(1, 3, requires_grad=True)
+    torch.manual_seed(0)
+    on_policy(student, torch.zeros(1, 3), [of_gains(0, 0, 1)]).backward()
+    assert student.grad[0, 2] < 0 < student.grad[0, 0]
+    assert student.grad.sum().item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", [off_policy, on_policy])
+def test_a_student_takes_over_the_teachers_order(objective, tmp_path):
+    """The teacher prefers the user's department, then late candidates."""
     train, test = shop.slates(600, Split.TRAIN), shop.slates(100, Split.TEST)
 
     def preferred(slates):
@@ -54,7 +84,8 @@ def test_a_student_takes_over_the_teachers_order(tmp_path):
     student = shop.checkpoint()
     before = harm(student, test, preferred(test))
     config = FitConfig(steps=120, batch_size=32, learning_rate=1e-2, warmup_steps=10)
-    distill(student, train, preferred(train), config, 0, StageFolder(path=tmp_path, resumed=False))
+    work = StageFolder(path=tmp_path, resumed=False)
+    distill(student, train, preferred(train), config, 0, work, objective=objective)
     assert harm(student, test, preferred(test)) < 0.5 * before
     rankings = rank_in_one_pass(student, test, batch_size=64, label=None)
     assert sum(r.order[0] == s.target for r, s in zip(rankings, test, strict=True)) > 80

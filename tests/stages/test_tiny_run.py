@@ -326,16 +326,16 @@ def test_what_is_served_shows_short_contexts(tiny):
 def test_smaller_models_are_made_once_and_read_what_the_direct_model_reads(tiny, home, tmp_path, monkeypatch):
     few = FitConfig(steps=2, batch_size=4, learning_rate=1e-3, warmup_steps=1)
     shape = NanoConfig(width=16, layers=1, head_width=16, feed=32, words=300, context=256)
-    for name, value in (("SHAPES", {"small-4": shape}), ("SMALL", few), ("PRUNED", few)):
+    for name, value in (("SHAPES", {"4": shape}), ("SMALL", few), ("PRUNED", few)):
         monkeypatch.setattr(students, name, value)
     run = students.Run(run=tiny.folder, out=tmp_path / "distilled")
     made = students.make_students(run)
-    assert list(made) == ["pruned-1", "small-4"]
-    pruned, small = (run.checkpoint(folder) for folder in made.values())
+    assert list(made) == ["pruned-1", "small-4", "opd-4"]
+    pruned, small, opd = (run.checkpoint(folder) for folder in made.values())
     assert len(pruned.model.model.layers) == 1
     assert small.model.num_parameters() < run.direct.model.num_parameters()
     slate = max(run.slates.split(Split.TEST), key=lambda s: len(s.history))
-    for student in (pruned, small):
+    for student in (pruned, small, opd):
         assert student.beside == run.direct.beside
         assert student.renderer.shown(slate) == run.direct.renderer.shown(slate)
         assert len(student.renderer.shown(slate)) == 3
