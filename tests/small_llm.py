@@ -30,14 +30,19 @@ def save_llama(folder: Path, *, tied: bool = True) -> Path:
     return _save(folder, model, tokenizer)
 
 
-def save_qwen3(folder: Path) -> Path:
+def save_qwen3(folder: Path, layers: int = 2) -> Path:
     """Its tokenizer knows <think> and </think> already, as words of a chat, and has no token for a beginning."""
     tokenizer = _tokenizer()
     tokenizer.bos_token = None
     tokenizer.add_tokens([AddedToken(t, normalized=False, special=False) for t in ("<think>", "</think>")])
     torch.manual_seed(0)
     model = Qwen3ForCausalLM(
-        Qwen3Config(vocab_size=len(tokenizer) + UNUSED, tie_word_embeddings=True, head_dim=8, **SIZES)
+        Qwen3Config(
+            **{**SIZES, "num_hidden_layers": layers},
+            vocab_size=len(tokenizer) + UNUSED,
+            tie_word_embeddings=True,
+            head_dim=8,
+        )
     )
     return _save(folder, model, tokenizer)
 

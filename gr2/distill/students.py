@@ -1,8 +1,9 @@
 """The direct model of a finished run, made smaller in two ways; each goes into a folder of its own and is made once.
 
-pruned-N: N of its layers, the others left out one after the other, distilled again after each. small-N: about 1/N of
-its parameters, mid-trained from random weights as the run's own model was, then distilled. opd-N: the same mid-trained
-model, distilled on policy instead.
+pruned-N: N of its layers, 3/4, 1/2 and 1/4 of them: the others are left out one after the other, and at each of the
+three the rest is distilled again. small-N: about 1/N of its parameters, mid-trained from random weights as the run's
+own model was, then distilled; where that started from a pretrained model, a smaller pretrained one of name N. opd-N:
+the same mid-trained model, distilled on policy instead.
 """
 
 import os
@@ -35,6 +36,7 @@ SHAPES = {
 OBJECTIVES: Mapping[str, Objective] = {"small": off_policy, "opd": on_policy}
 SMALL = FitConfig(steps=1200, batch_size=32, learning_rate=3e-3, warmup_steps=50)
 PRUNED = FitConfig(steps=200, batch_size=32, learning_rate=1e-3, warmup_steps=20)
+"""Of nano's students; those of a pretrained model are trained as [direct.fit] says."""
 LOOKED_AT = 256
 """Validation slates that choose the layer to leave out, and that are looked at while training."""
 
@@ -79,6 +81,16 @@ class Run:
         shown = self.slates.split(Split.VALID)[:LOOKED_AT]
         return shown, one_pass_scores(self.direct, shown, None)
 
+    @cached_property
+    def start(self) -> dict[str, Any]:
+        """The config of its mid-training."""
+        return {k: v for k, v in self.record("03_midtrain")["config"].items() if k != "seed"}
+
+    def fit(self, nano: FitConfig) -> FitConfig:
+        """`nano`, or as the direct model was trained where it is a pretrained one."""
+        own = self.record("10_direct")["config"]["fit"]
+        return FitConfig.model_validate(own) if self.start["pretrained"] else nano
+
     def record(self, stage: str) -> dict[str, Any]:
         return read_json(self.run / stage / RECORD)
 
@@ -110,38 +122,54 @@ class Run:
         return load_file(path)["scores"]
 
 
-def make_students(run: Run) -> dict[str, Path]:
-    """All of them, name -> folder; goes on where a stopped call was."""
+def make_students(run: Run, pretrained: Sequence[str] = ()) -> dict[str, Path]:
+    """All of them, name -> folder; goes on where a stopped call was. `pretrained`: names of pretrained models or their
+    folders, for students of a run that started from one. Raises UserError where the run did not."""
+    starts = smaller_starts(run, pretrained)
     shorter: dict[str, Path] = {}
     of = run.run / "10_direct"
-    for layers in range(int(run.direct.model.config.num_hidden_layers) - 1, 0, -1):
-        name = f"pruned-{layers}"
-        of = shorter[name] = run.make(name, PRUNED.model_dump(), [of, run.run / "10_direct"], partial(pruned, run, of))
-    middles = {size: midtrained(run, f"small-{size}-midtrained", shape) for size, shape in SHAPES.items()}
+    for layers in depths(int(run.direct.model.config.num_hidden_layers)):
+        name, fit = f"pruned-{layers}", run.fit(PRUNED)
+        train = partial(pruned, run, of, layers, fit)
+        of = shorter[name] = run.make(name, fit.model_dump(), [of, run.run / "10_direct"], train)
+    middles = {name: midtrained(run, f"small-{name}-midtrained", config) for name, config in starts.items()}
     return shorter | {
-        f"{kind}-{size}": small(run, f"{kind}-{size}", middle, objective)
+        f"{kind}-{name}": small(run, f"{kind}-{name}", middle, objective)
         for kind, objective in OBJECTIVES.items()
-        for size, middle in middles.items()
+        for name, middle in middles.items()
     }
 
 
-def pruned(run: Run, of: Path, work: StageFolder) -> Checkpoint:
-    """One layer less than the checkpoint in `of`, distilled again from the direct model."""
+def depths(layers: int) -> list[int]:
+    """3/4, 1/2 and 1/4 of so many layers, at least one and less than all."""
+    return sorted({n for n in (3 * layers // 4, layers // 2, layers // 4) if 0 < n < layers}, reverse=True)
+
+
+def smaller_starts(run: Run, pretrained: Sequence[str]) -> dict[str, s03_midtrain.Config]:
+    """Name -> how a small student is mid-trained: as the run's own model was, from another start."""
+    if run.start["pretrained"]:
+        return {Path(p).name: s03_midtrain.Config.model_validate({**run.start, "pretrained": p}) for p in pretrained}
+    if pretrained:
+        raise UserError(f"{run.run}: starts from gr2's own base, and so do its students; leave --student out")
+    return {
+        size: s03_midtrain.Config.model_validate({**run.start, "nano": shape.model_dump(), "base": False})
+        for size, shape in SHAPES.items()
+    }
+
+
+def pruned(run: Run, of: Path, layers: int, fit: FitConfig, work: StageFolder) -> Checkpoint:
+    """`layers` of the layers of the checkpoint in `of`, distilled again from the direct model."""
     shown, scores = run.watched
-    student, harms = least_missed(run.checkpoint(of), lambda one: harm(one, shown, scores))
-    work.counts["harms"] = [round(value, 4) for value in harms]
-    return distilled(run, student, PRUNED, work)
+    student, left_out = run.checkpoint(of), list[list[float]]()
+    while len(student.model.model.layers) > layers:
+        student, harms = least_missed(student, lambda one: harm(one, shown, scores))
+        left_out.append([round(value, 4) for value in harms])
+    work.counts["harms"] = left_out
+    return distilled(run, student, fit, work)
 
 
-def midtrained(run: Run, name: str, shape: NanoConfig) -> Path:
-    """A model of this shape, mid-trained as the run's own was but from random weights."""
-    own = {k: v for k, v in run.record("03_midtrain")["config"].items() if k != "seed"}
-    if own["pretrained"]:
-        raise UserError(
-            f"{run.run}: starts from {own['pretrained']}, and a small student is mid-trained from random weights; "
-            "distil runs that start from gr2's own base"
-        )
-    config = s03_midtrain.Config.model_validate({**own, "nano": shape.model_dump(), "base": False})
+def midtrained(run: Run, name: str, config: s03_midtrain.Config) -> Path:
+    """A model mid-trained so on the run's corpus."""
     corpus_ids = [run.run / "01_corpus", run.run / "02_sids"]
     return run.make(
         name,
@@ -153,11 +181,12 @@ def midtrained(run: Run, name: str, shape: NanoConfig) -> Path:
 
 def small(run: Run, name: str, middle: Path, objective: Objective) -> Path:
     """The mid-trained model in `middle`, distilled."""
+    fit = run.fit(SMALL)
     return run.make(
         name,
-        SMALL.model_dump(),
+        fit.model_dump(),
         [middle, run.run / "10_direct"],
-        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle)), SMALL, work, objective),
+        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle)), fit, work, objective),
     )
 
 

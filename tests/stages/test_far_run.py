@@ -1,6 +1,7 @@
 """Language models on another device than the rest, as on a machine with a GPU: every stage runs, from a tiny Qwen3, and
 what is said there is what is said here."""
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.distill.listwise import distill, harm
 from gr2.distill.opd import written_logprobs
+from gr2.distill.students import Run, make_students
 from gr2.lm.batches import pad_left, pad_right
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import Budget
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass, voices_at_once
 from gr2.lm.train import FitConfig
-from gr2.record import StageFolder, is_complete
+from gr2.record import RECORD, StageFolder, is_complete, read_json
 from gr2.retrieve.beam import beam_items
 from gr2.rl.sample import sample
 from gr2.rl.shared_prefix import completion_log_probs
-from gr2.run import STAGES, folder_of, kinds, run_stages
+from gr2.run import CONFIG, STAGES, folder_of, kinds, load_config, run_stages
 from gr2.types import Split
 
 OF_MODELS = ("s03_midtrain", "s06_sft", "s07_opd", "s08_rl", "s09_compress", "s10_direct", "s13_evaluate")
@@ -55,6 +57,26 @@ def test_every_stage_is_complete(run):
     assert all(is_complete(run / folder_of(stage)) for stage in STAGES)
     assert (run / "07_opd" / "model.safetensors").exists()
     assert (run / "09_compress" / "compressor.safetensors").exists()
+
+
+def test_a_smaller_qwen3_learns_from_the_larger_one_by_config_alone(run, tmp_path):
+    """On policy from its RL checkpoint, in words; then from the direct model, rankings, both ways."""
+    smaller = str(small_llm.save_qwen3(tmp_path / "smaller", layers=1))
+    shutil.copytree(run, tmp_path / "second", ignore=shutil.ignore_patterns("07_opd", "08_rl", "09*", "1*"))
+    config = load_config(tmp_path / "second" / CONFIG)
+    start = {**config.tables["midtrain"].model_dump(), "pretrained": smaller}
+    lesson = {"teacher": str(run / "08_rl"), "student": start, "rollouts": 2, "cold_steps": 1, "fit": LEARNING}
+    config = replace(config, tables={**config.tables, "opd": kinds()["opd"].model_validate(lesson)})
+    with a_far_device():
+        run_stages(tmp_path / "second", config, ["s07_opd"], ())
+        of = Run(run=run, out=tmp_path / "distilled")
+        made = make_students(of, [smaller])
+    assert list(made) == ["pruned-1", "small-smaller", "opd-smaller"]
+    folders = [tmp_path / "second" / "07_opd", *made.values()]
+    assert [AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers for folder in folders] == [1] * 4
+    assert {read_json(f / RECORD)["config"]["learning_rate"] for f in made.values()} == {
+        1e-4
+    }  # the preset's [direct.fit]
 
 
 def test_a_model_that_knew_think_reads_it_as_one_token_of_its_own(run):

@@ -342,6 +342,8 @@ def test_smaller_models_are_made_once_and_read_what_the_direct_model_reads(tiny,
     again = {folder: (folder / RECORD).stat().st_mtime_ns for folder in made.values()}
     assert students.make_students(run) == made
     assert again == {folder: (folder / RECORD).stat().st_mtime_ns for folder in made.values()}
+    with pytest.raises(UserError, match=r"starts from gr2's own base, and so do its students; leave --student out"):
+        students.make_students(run, ["qwen3"])
     monkeypatch.setattr(students, "PRUNED", few.model_copy(update={"steps": 3}))
     with pytest.raises(UserError, match="pruned-1: made with another config or inputs"):
         students.make_students(run)
