@@ -19,8 +19,8 @@ class UserError(Exception):
 
 @contextmanager
 def in_one_line() -> Iterator[None]:
-    """A UserError inside ends the program, and so does a disk that is full or may not be written: one line on stderr,
-    exit code 2."""
+    """A UserError inside ends the program: one line on stderr, exit code 2. So do a disk that is full or may not be
+    written, and a GPU without room."""
     try:
         yield
     except UserError as error:
@@ -29,6 +29,13 @@ def in_one_line() -> Iterator[None]:
         if error.errno not in DISK:
             raise
         said = f"{error.filename or 'a file'}: {error.strerror}; make room, or take a folder that may be written"
+    except RuntimeError as error:
+        if "torch" not in sys.modules or not isinstance(error, sys.modules["torch"].OutOfMemoryError):
+            raise
+        said = (
+            f"no room on the GPU ({str(error).partition('.')[0]}); lower the stage's batch_size and run again, or stay "
+            "on the CPU with CUDA_VISIBLE_DEVICES= (empty)"
+        )
     else:
         return
     print(f"error: {said}", file=sys.stderr)

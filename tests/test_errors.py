@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+import torch
 
 from gr2.errors import UserError, in_one_line
 
@@ -25,9 +26,18 @@ def test_so_is_a_full_disk(capsys):
     )
 
 
-def test_another_fault_is_not_hidden():
-    with pytest.raises(FileNotFoundError), in_one_line():
-        raise FileNotFoundError(errno.ENOENT, "No such file", "x")
+def test_so_is_a_gpu_without_room(capsys):
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 1.00 GiB")
+    assert ended(full, capsys) == (
+        "error: no room on the GPU (CUDA out of memory); lower the stage's batch_size and run again, or stay on the "
+        "CPU with CUDA_VISIBLE_DEVICES= (empty)\n"
+    )
+
+
+@pytest.mark.parametrize("fault", [FileNotFoundError(errno.ENOENT, "No such file", "x"), RuntimeError("shapes differ")])
+def test_another_fault_is_not_hidden(fault):
+    with pytest.raises(type(fault)), in_one_line():
+        raise fault
 
 
 def test_without_an_error_nothing_ends():
