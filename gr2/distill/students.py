@@ -191,8 +191,8 @@ def small(run: Run, name: str, middle: Path, objective: Objective) -> Path:
 
 
 def reading_as(direct: Checkpoint, student: Checkpoint) -> Checkpoint:
-    """The student with the direct model's weights of what stands beside the words, and its short contexts."""
-    student = replace(student, **direct.beside)
+    """The student with the direct model's weights of the voices, and its short contexts."""
+    student = replace(student, **direct.voices)
     return student.with_compressor(direct.compressor) if direct.compressor else student
 
 

@@ -19,8 +19,8 @@ from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
 from gr2.record import read_json, reading, write_json
 
 META = "gr2.json"
-BESIDE = ("advice", "items", "anyone")
-"""What is heard beside the words; a Checkpoint has a weight for each."""
+VOICES = ("words", "advice", "items", "anyone")
+"""What is heard about a candidate (`lm.rank`); a Checkpoint has a weight for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +32,21 @@ class Checkpoint:
     id_tokens: IdTokens
     renderer: Renderer
     sids_digest: str
+    words: float = 1.0
+    """Weight of the log-probability of an id. With those below, from s10_direct on, such that scores are log-odds."""
     advice: float = 0.0
-    """Weight of the slates' advice beside the log-probability of an id; not 0 from s10_direct on."""
+    """Weight of the slates' advice; not 0 from s10_direct on."""
     items: float = 0.0
-    """Weight of the item head's scores beside them, likewise."""
+    """Weight of the item head's scores, likewise."""
     anyone: float = 0.0
     """Weight of what the item head says of anyone, whatever the history."""
     compressor: Compressor | None = None
     """What makes the contexts that its prompts show, where the run made one; from s10_direct on."""
 
     @property
-    def beside(self) -> dict[str, Any]:
-        """The weights of BESIDE."""
-        return {name: getattr(self, name) for name in BESIDE}
+    def voices(self) -> dict[str, Any]:
+        """The weights of VOICES."""
+        return {name: getattr(self, name) for name in VOICES}
 
     def history_tokens(self, items: Sequence[str], times: Sequence[int] = ()) -> list[int]:
         """A history of these item ids and nothing else, as mid-training and prompts begin. `times`: seconds of each
@@ -82,7 +84,7 @@ class Checkpoint:
                 "markers": self.renderer.markers,
                 "history": self.renderer.history,
                 "gaps": self.renderer.gaps,
-                **self.beside,
+                **self.voices,
             },
         )
         if self.compressor:
@@ -117,7 +119,7 @@ class Checkpoint:
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
         model.to(home())
-        checkpoint = replace(checkpoint, **{name: meta.get(name, 0.0) for name in BESIDE})
+        checkpoint = replace(checkpoint, **{name: meta[name] for name in VOICES if name in meta})
         if (folder / context.META).exists():
             return checkpoint.with_compressor(Compressor.load(folder, corpus, ids))
         return checkpoint

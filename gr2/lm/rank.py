@@ -92,7 +92,8 @@ def scores(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Seque
 def weighed(checkpoint: Checkpoint, voices_BK4: Tensor) -> Tensor:
     """(B, K) the same, of voices that are read already."""
     words_BK, advice_BK, items_BK, anyone_BK = voices_BK4.unbind(-1)
-    return words_BK + checkpoint.advice * advice_BK + checkpoint.items * items_BK + checkpoint.anyone * anyone_BK
+    own_BK = checkpoint.words * words_BK + checkpoint.items * items_BK + checkpoint.anyone * anyone_BK
+    return own_BK + checkpoint.advice * advice_BK
 
 
 def scores_at_once(checkpoint: Checkpoint, slates: Sequence[Slate]) -> Tensor:

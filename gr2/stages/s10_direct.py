@@ -67,7 +67,7 @@ NAME = "10_direct"
 READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl", "09_compress")
 
 LEAST_TRUST = 0.01
-"""Least weight of the model's own scores where they are weighed against advice."""
+"""Least weight of the model's own words where they are weighed against advice."""
 THIRD = 2_000
 """Added to the run's seed, so that neither the pre-ranker nor the second SASRec has these random numbers."""
 RECENT = 20
@@ -211,8 +211,8 @@ def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray
         x_SK4 = torch.cat([voices_at_once(checkpoint, part).cpu() for part in chunks(slates, 64)]).double().numpy()
     targets_S = np.array([s.target for s in slates])
     weights_4 = fit_logit(x_SK4, np.ones(x_SK4.shape[:2], bool), targets_S, HARDLY, weights_S)
-    _, advice, items, anyone = (weights_4 / max(weights_4[0], LEAST_TRUST)).tolist()
-    return replace(checkpoint, advice=max(0.0, advice), items=items, anyone=anyone)
+    words, advice, items, anyone = weights_4.tolist()
+    return replace(checkpoint, words=max(LEAST_TRUST, words), advice=max(0.0, advice), items=items, anyone=anyone)
 
 
 def hear(
@@ -253,7 +253,7 @@ def main(run: Path, config: Config, seed: int) -> None:
                 advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
                 valid = advised.split(Split.VALID)
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
-        work.counts |= {name: round(weight, 4) for name, weight in checkpoint.beside.items()}
+        work.counts |= {name: round(weight, 4) for name, weight in checkpoint.voices.items()}
         checkpoint.save(work.path)
         advisor.save(work.path)
         advised.save(work.path)

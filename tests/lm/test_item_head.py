@@ -77,12 +77,15 @@ def test_voices_are_the_words_behind_the_prompt_the_advice_and_the_head_where_th
             number = checkpoint.id_tokens.row[slate.candidates[c]]
             assert items == pytest.approx((head.embed[number] @ states[-1]).item(), abs=1e-3)
             assert anyone == pytest.approx((head.embed[number] @ states[0]).item(), abs=1e-3)
-    weighted = scores_at_once(replace(checkpoint, advice=0.5, items=2.0, anyone=-0.5), slates)
-    assert torch.allclose(weighted, heard @ torch.tensor([1.0, 0.5, 2.0, -0.5]), atol=1e-4)
+    weighted = scores_at_once(replace(checkpoint, words=0.3, advice=0.5, items=2.0, anyone=-0.5), slates)
+    assert torch.allclose(weighted, heard @ torch.tensor([0.3, 0.5, 2.0, -0.5]), atol=1e-4)
 
 
 def test_saved_and_read_back_it_scores_the_same(tmp_path):
-    checkpoint, slates = replace(shop.checkpoint_with_head(), items=0.7, anyone=-0.2), shop.slates(2, Split.TEST)
+    checkpoint, slates = (
+        replace(shop.checkpoint_with_head(), words=0.5, items=0.7, anyone=-0.2),
+        shop.slates(2, Split.TEST),
+    )
     checkpoint.save(tmp_path)
     again = Checkpoint.load(tmp_path, shop.corpus(), shop.semantic_ids())
     assert torch.equal(scores_at_once(again, slates), scores_at_once(checkpoint, slates))

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import shop
 import torch
+from torch.nn.functional import cross_entropy
 
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.significance import bootstrap_means, interval
 from gr2.lm.generate import Budget
-from gr2.lm.rank import rank_by_thinking, rank_in_one_pass
+from gr2.lm.rank import rank_by_thinking, rank_in_one_pass, scores_at_once
 from gr2.lm.train import FitConfig
 from gr2.record import StageFolder
 from gr2.stages.s10_direct import Config, direct, distance, weigh
@@ -53,10 +54,24 @@ def test_advice_counts_as_much_as_it_is_worth():
     hints = [s.target if rng.random() < 0.75 else int(rng.integers(shop.K)) for s in slates]
     good = [replace(s, advice=tuple(float(c == h) for c in range(shop.K))) for s, h in zip(slates, hints, strict=True)]
     bad = [replace(s, advice=tuple(rng.normal(size=shop.K).tolist())) for s in slates]
-    weights = weigh(checkpoint, good).advice, weigh(checkpoint, bad).advice
-    assert weights[0] > 5 * weights[1] >= 0
-    served = per_slate(good, rank_in_one_pass(replace(checkpoint, advice=weights[0]), good, batch_size=64, label=None))
+    helped, misled = weigh(checkpoint, good), weigh(checkpoint, bad)
+    assert helped.advice / helped.words > 5 * misled.advice / misled.words >= 0
+    served = per_slate(good, rank_in_one_pass(helped, good, batch_size=64, label=None))
     assert served["R@1"].mean() > 0.7
+
+
+def test_served_scores_are_log_odds():
+    """Advice that is right in half of the slates and counts far too much, beside words that know nothing: who is taken
+    is likeliest under the scores as they are, and not under any multiple of them."""
+    checkpoint, slates = shop.checkpoint(), shop.slates(200, Split.VALID)
+    rng = np.random.default_rng(0)
+    hints = [s.target if rng.random() < 0.5 else int(rng.integers(shop.K)) for s in slates]
+    told = [replace(s, advice=tuple(7.0 * (c == h) for c in range(shop.K))) for s, h in zip(slates, hints, strict=True)]
+    with torch.inference_mode():
+        scores = scores_at_once(weigh(checkpoint, told), told)
+    targets = torch.tensor([s.target for s in told])
+    nats = [cross_entropy(times * scores, targets).item() for times in (0.9, 1.0, 1.1)]
+    assert nats[1] < min(nats[0], nats[2])
 
 
 def test_silent_advice_weighs_nothing():

@@ -336,7 +336,7 @@ def test_smaller_models_are_made_once_and_read_what_the_direct_model_reads(tiny,
     assert small.model.num_parameters() < run.direct.model.num_parameters()
     slate = max(run.slates.split(Split.TEST), key=lambda s: len(s.history))
     for student in (pruned, small, opd):
-        assert student.beside == run.direct.beside
+        assert student.voices == run.direct.voices
         assert student.renderer.shown(slate) == run.direct.renderer.shown(slate)
         assert len(student.renderer.shown(slate)) == 3
     again = {folder: (folder / RECORD).stat().st_mtime_ns for folder in made.values()}
