@@ -21,7 +21,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gr2.device import hardware
 from gr2.errors import UserError
 
 RECORD = "record.json"
@@ -167,6 +166,8 @@ def stage_folder(folder: Path, config: Mapping[str, Any], inputs: Mapping[str, P
     aside.mkdir(parents=True, exist_ok=True)
     write_json(key_file, key)
     work = StageFolder(path=aside, resumed=resumed)
+    from gr2.device import hardware  # here: it brings torch, which reading a record does not want
+
     start, made_by = time.time(), {"git_commit": git_commit(), "code": digest_code()}
     yield work
     key_file.unlink()

@@ -89,23 +89,28 @@ class Contestant:
 def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
     """Ask the served model both ways, the thinking RL's before it, and the students, each a folder of `run.out`."""
     served, before = run.direct, run.checkpoint(run.run / "08_rl")
-    smaller = {name: run.checkpoint(run.out / name) for name in students}
-    unadvised = {DIRECT: served, **smaller} if served.advice else {}
-    return [
+    made = [
         asked(run, THINKING, served, THINK_FIRST),
         asked(run, BEFORE, before, THINK_FIRST),
         asked(run, WRITTEN, before, WRITE_ALL),
         asked(run, CUT_OFF, before, AT_ONCE),
         asked(run, WRITTEN_AT_ONCE, before, WRITE_AT_ONCE),
-        asked(run, DIRECT, served, AT_ONCE),
-        *(asked(run, name, student, AT_ONCE) for name, student in smaller.items()),
-        *(asked(run, name + ALONE, alone(run, model), AT_ONCE) for name, model in unadvised.items()),
+        *asked_at_once(run, DIRECT, served),
     ]
+    for name in students:  # one student in memory at a time
+        made += asked_at_once(run, name, run.checkpoint(run.out / name))
+    return sorted(made, key=lambda one: one.name.endswith(ALONE))
+
+
+def asked_at_once(run: Run, name: str, model: Checkpoint) -> list[Contestant]:
+    """The model as it is, and alone where the served model hears advice."""
+    by_itself = [asked(run, name + ALONE, alone(run, model), AT_ONCE)] if run.direct.advice else []
+    return [asked(run, name, model, AT_ONCE), *by_itself]
 
 
 def alone(run: Run, model: Checkpoint) -> Checkpoint:
-    """The model without advice, what is left beside its words weighed by the validation slates as with advice."""
-    return replace(weigh(model, [replace(s, advice=()) for s in run.slates.split(Split.VALID)]), advice=0.0)
+    """The model without advice (what is silent weighs 0), the rest weighed by the validation slates as with it."""
+    return weigh(model, [replace(s, advice=()) for s in run.slates.split(Split.VALID)])
 
 
 def asked(run: Run, name: str, model: Checkpoint, way: Way) -> Contestant:

@@ -127,10 +127,9 @@ def make_students(run: Run, pretrained: Sequence[str] = ()) -> dict[str, Path]:
     folders, for students of a run that started from one. Raises UserError where the run did not."""
     starts = smaller_starts(run, pretrained)
     shorter: dict[str, Path] = {}
-    of = run.run / "10_direct"
+    of, fit = run.run / "10_direct", run.fit(PRUNED)
     for layers in depths(int(run.direct.model.config.num_hidden_layers)):
-        name, fit = f"pruned-{layers}", run.fit(PRUNED)
-        train = partial(pruned, run, of, layers, fit)
+        name, train = f"pruned-{layers}", partial(pruned, run, of, layers, fit)
         of = shorter[name] = run.make(name, fit.model_dump(), [of, run.run / "10_direct"], train)
     middles = {name: midtrained(run, f"small-{name}-midtrained", config) for name, config in starts.items()}
     return shorter | {

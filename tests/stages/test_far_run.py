@@ -74,9 +74,8 @@ def test_a_smaller_qwen3_learns_from_the_larger_one_by_config_alone(run, tmp_pat
     assert list(made) == ["pruned-1", "small-smaller", "opd-smaller"]
     folders = [tmp_path / "second" / "07_opd", *made.values()]
     assert [AutoModelForCausalLM.from_pretrained(folder).config.num_hidden_layers for folder in folders] == [1] * 4
-    assert {read_json(f / RECORD)["config"]["learning_rate"] for f in made.values()} == {
-        1e-4
-    }  # the preset's [direct.fit]
+    rates = {read_json(folder / RECORD)["config"]["learning_rate"] for folder in made.values()}
+    assert rates == {1e-4}  # the preset's [direct.fit]
 
 
 def test_a_model_that_knew_think_reads_it_as_one_token_of_its_own(run):
