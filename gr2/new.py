@@ -12,6 +12,7 @@ from statistics import median
 
 from gr2.config import NAME
 from gr2.corpus.generic import UNTITLED, read_items, read_log
+from gr2.corpus.ties import settled
 from gr2.errors import UserError
 from gr2.stages.s01_corpus import Config, build_corpus
 from gr2.types import Split
@@ -132,6 +133,9 @@ class Look:
     train_events: int
     middle: float
     """Events of the user in the middle."""
+    tied: int = 0
+    """Events at the time of the one before, and whether the file has sorted such by item (`corpus.ties`)."""
+    sorted_by_item: bool = False
 
     @property
     def many(self) -> bool:
@@ -161,7 +165,7 @@ class Look:
 def look(items: Path, events: Path) -> Look:
     """Raises UserError on what the corpus stage would not take either."""
     catalogue = read_items(items)
-    log = read_log(events, catalogue)
+    log, ties = settled(read_log(events, catalogue))
     middle = float(median(map(len, log.values()))) if log else 0.0
     n = held_out_of(middle)
     corpus = build_corpus(catalogue, log, Config(reader="generic", items=items, events=events, n_test=n, n_valid=n))
@@ -175,6 +179,8 @@ def look(items: Path, events: Path) -> Look:
         events=len(splits),
         train_events=splits.count(Split.TRAIN),
         middle=middle,
+        tied=ties.tied,
+        sorted_by_item=ties.of_the_file,
     )
 
 
@@ -225,6 +231,10 @@ def said(seen: Look, config: Path) -> list[str]:
         f"events  {seen.events:,}; the person in the middle has {seen.middle:g}",
         f"wrote {config}: for people with {kind}, ids of {len(seen.codebooks)} codes",
     ]
+    if seen.sorted_by_item:
+        lines.insert(
+            3, f"ties    {seen.tied:,} events at the time of the one before, sorted by item: drawn anew (docs/ties.md)"
+        )
     if seen.events > TRIED:
         lines.append(f"more than the {TRIED:,} events that GR2 was run on so far; memory and time are guesses")
     return [*lines, f"about {seen.minutes:,.0f} minutes on two cores: gr2 run {config}"]

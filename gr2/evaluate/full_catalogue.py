@@ -1,6 +1,6 @@
 """Retrievers over the whole catalogue, as the papers measure them: the pre-ranker, and the mid-trained model's beam.
 
-    python -m gr2.evaluate.full_catalogue runs/beauty --seeds 0 1 2 --beam-users 4000 --table beauty-catalogue
+    python -m gr2.evaluate.full_catalogue runs/beauty-sorted --seeds 0 1 2 --beam-users 4000 --table beauty-catalogue
 
 Every held-out event asks for the rank of its item among all items, given all events before it. Two protocols: `all`
 ranks the whole catalogue, `unseen` takes out what the user has had already. A tie counts against the target. The

@@ -12,6 +12,7 @@ from pathlib import Path
 from gr2.advice.counts import CrossCounts, count
 from gr2.corpus.generic import read_log
 from gr2.corpus.splits import Log
+from gr2.corpus.ties import settled
 from gr2.errors import UserError
 from gr2.record import RECORD, digest_folder, new_folder, write_json
 from gr2.retrieve.neighbours import remember
@@ -34,7 +35,8 @@ def refresh(folder: Path, events: Path, out: Path) -> Counted:
     """Read bundle and log, and write the new bundle, whole or not at all. Raises UserError when `out` is there already,
     and where the log cannot be read or is of another shop."""
     with new_folder(out) as aside:
-        bundle, counted = refreshed(Bundle.load(folder), read_log(events, None))
+        log, _ = settled(read_log(events, None))  # as the log that the bundle's model learned from
+        bundle, counted = refreshed(Bundle.load(folder), log)
         bundle.save(aside)
         source = {"from": str(folder), "events": str(events), **asdict(counted)}
         write_json(aside / RECORD, {"digest": digest_folder(aside), "refreshed": source})

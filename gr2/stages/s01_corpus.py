@@ -14,6 +14,7 @@ from gr2.artifacts import Corpus
 from gr2.corpus.generic import read_items, read_log
 from gr2.corpus.movielens import read_movielens
 from gr2.corpus.splits import Log, split_log
+from gr2.corpus.ties import settled
 from gr2.record import digests_of, stage_folder
 from gr2.types import Item, Split
 
@@ -40,6 +41,9 @@ class Config(BaseModel):
     """Validation events a user: those before the test events. P1: 1; several is ours."""
     min_train: int = Field(default=3, ge=1)
     """A user with fewer events than min_train + n_valid + n_test keeps all of them for training. Ours."""
+    ties: Literal["file"] | None = None
+    """Left out: events of one time are put in an order drawn at random where the file has sorted them by item
+    (docs/ties.md); "file" keeps the file's order, to compare with tables that were made so. Ours."""
 
     @model_validator(mode="after")
     def _files_for_generic(self) -> Self:
@@ -80,6 +84,7 @@ def main(run: Path, config: Config, seed: int) -> None:
             work.counts |= digests_of(config.files())
         else:
             items, log = read_movielens(config.cache)
-        corpus = build_corpus(items, log, config)
+        drawn, ties = settled(log)
+        corpus = build_corpus(items, log if config.ties == "file" else drawn, config)
         corpus.save(work.path)
-        work.counts |= counts_of(corpus)
+        work.counts |= {**counts_of(corpus), "tied": ties.tied, "ties_agree": round(ties.agreement, 3)}

@@ -56,6 +56,19 @@ def test_popular_is_what_is_popular_now():
     assert refreshed(BUNDLE, log)[0].popular == ("i11", "i01")
 
 
+def test_what_a_file_has_sorted_by_item_is_drawn_anew(tmp_path):
+    (folder := tmp_path / "bundle").mkdir()
+    BUNDLE.save(folder)
+    taken = [(f"u{n}", item) for n in range(60) for item in ("i01", "i11")]
+    rows = [{"user_id": user, "item_id": item, "timestamp": 0} for user, item in taken]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(folder, tmp_path / "log.jsonl", tmp_path / "new").exit_code == 0
+    a, b = (BUNDLE.corpus.row[i] for i in ("i01", "i11"))
+    follows = counts_of(Bundle.load(tmp_path / "new")).follows[1]
+    assert follows[a, b] + follows[b, a] == 60
+    assert 15 < follows[a, b] < 45
+
+
 def test_the_log_of_another_shop_is_refused():
     with pytest.raises(UserError, match="give the log of the same shop"):
         refreshed(BUNDLE, {"u": [("unheard", 0)]})
