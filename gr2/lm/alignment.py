@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gr2.artifacts import Corpus
+from gr2.corpus.ties import redrawn, training_ties
 from gr2.lm.vocabulary import IdTokens
 from gr2.prompt.gaps import BLIND, GAPS, UNKNOWN, Window, events_with_gaps
 from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
@@ -121,8 +122,10 @@ class AlignmentTasks:
         self.tasks = [self.preference, self.slate, self.caption, self.persona, self.language]
         self.weights = np.array([mix.preference, mix.slate, mix.caption, mix.persona, mix.language])
         self.spelled = ids.spelled.tolist()
-        rows = [np.array(events_with_gaps(t, ids.row)) for t in corpus.timelines]
-        self.sequences = [s for s in rows if len(s) > 1]
+        rows = [events_with_gaps(t, ids.row) for t in corpus.timelines]
+        told = [(r, ties) for r, ties in zip(rows, training_ties(corpus.timelines), strict=True) if len(r) > 1]
+        self.sequences = [np.array(r) for r, _ in told]
+        self.ties = [ties for _, ties in told]
         lengths = np.array([len(s) for s in self.sequences])
         # A user is drawn as often as it has windows, so that events, not users, count alike.
         self.user_weights = np.maximum(1, lengths / history) / np.maximum(1, lengths / history).sum()
@@ -153,7 +156,8 @@ class AlignmentTasks:
         """All training events once, in batches of about so many, at least as many as a window; as many batches each
         time. The windows of a batch are of like length, so that hardly any of it is padding, and none sees another."""
         windows = []
-        for sequence in self.sequences:
+        for user in range(len(self.sequences)):
+            sequence = self._read(user, rng)
             first = int(rng.integers(1, self.history + 1)) if len(sequence) > self.history else len(sequence)
             windows += [part.tolist() for part in np.split(sequence, range(first, len(sequence), self.history))]
         windows = sorted([windows[i] for i in rng.permutation(len(windows))], key=len)
@@ -237,8 +241,13 @@ class AlignmentTasks:
             others |= dict.fromkeys(i for i in draws.tolist() if i not in seen)
         return list(others)[:wanted]
 
+    def _read(self, user: int, rng: np.random.Generator) -> np.ndarray:
+        """Items and gaps of a user's events, those of one time in another order each time."""
+        sequence = self.sequences[user]
+        return np.column_stack([redrawn(sequence[:, 0].tolist(), self.ties[user], rng), sequence[:, 1]])
+
     def _window(self, rng: np.random.Generator, size: int) -> Window:
-        sequence = self.sequences[rng.choice(len(self.sequences), p=self.user_weights)]
+        sequence = self._read(rng.choice(len(self.sequences), p=self.user_weights), rng)
         first = rng.integers(0, max(1, len(sequence) - size + 1))
         return sequence[first : first + size].tolist()
 

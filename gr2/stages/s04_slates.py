@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gr2.artifacts import Corpus, Slates
 from gr2.corpus.logged import LogConfig, read_log
 from gr2.corpus.logged_slates import Shown, boundaries, slates_of
+from gr2.corpus.ties import training_ties
 from gr2.errors import UserError
 from gr2.evaluate import propensity
 from gr2.lm.memory import keep_freed_memory
@@ -166,9 +167,10 @@ def fit(
     report: Callable[[float], None],
 ) -> Sasrec:
     """SASRec on the training events of these users and of nobody else."""
-    parts = [t.item_ids[: t.splits.count(Split.TRAIN)] for t in timelines]
-    rows = [[row[item] for item in part] for part in parts if part]
-    return sasrec.train(rows, len(row), config.sasrec, seed, lambda epoch, loss, _: report(loss))
+    trained = [t for t in timelines if Split.TRAIN in t.splits]
+    rows = [[row[item] for item in t.item_ids[: t.splits.count(Split.TRAIN)]] for t in trained]
+    ties = training_ties(trained)
+    return sasrec.train(rows, len(row), config.sasrec, seed, lambda epoch, loss, _: report(loss), ties=ties)
 
 
 def events_of(timelines: Sequence[Timeline], splits: Sequence[Split], config: Config) -> list[Event]:

@@ -3,6 +3,7 @@
 import json
 from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +12,10 @@ from typer.testing import CliRunner
 from gr2 import new
 from gr2.artifacts import Corpus
 from gr2.cli import app
-from gr2.corpus.ties import drawn, settled, ties_of
+from gr2.corpus.ties import drawn, redrawn, settled, tied, ties_of, training_ties
 from gr2.record import read_json
 from gr2.stages import s01_corpus
+from gr2.types import Split, Timeline
 
 ITEMS = "abcdef"
 
@@ -90,6 +92,42 @@ def test_every_order_of_a_basket_is_as_likely():
     assert {order: round(orders.count(order) / 1_000, 0) for order in sorted(set(orders))} == dict.fromkeys(
         ["abc", "acb", "bac", "bca", "cab", "cba"], 1
     )
+
+
+def timelines(log, held_out=1):
+    """As stage 1 would make them."""
+    return [
+        Timeline(
+            user_id=user,
+            item_ids=tuple(item for item, _ in events),
+            times=tuple(time for _, time in events),
+            splits=(Split.TRAIN,) * (len(events) - held_out) + (Split.TEST,) * held_out,
+        )
+        for user, events in log.items()
+    ]
+
+
+def test_where_events_of_one_time_stand():
+    assert tied([0, 1, 1, 2, 5, 5, 5]) == [slice(1, 3), slice(4, 7)]
+    assert tied([3, 3]) == [slice(0, 2)]
+    assert tied([1]) == tied([]) == []
+
+
+def test_training_ties_are_free_where_their_order_says_nothing():
+    random_order = timelines(baskets(list) | {"alone": [("a", 0), ("b", 1)], "late": [("a", 0), ("b", 5), ("c", 5)]})
+    *days, alone, late = training_ties(random_order)
+    assert days == [[slice(0, 4)]] * 60
+    assert alone == late == []  # of late's two events of one time one is held out
+    assert training_ties(timelines(baskets(sorted))) == [[]] * 60
+
+
+@given(st.lists(st.integers(0, 4), max_size=12).map(sorted), st.integers(0, 2**32))
+def test_redrawing_keeps_every_time_its_items(times, seed):
+    rows = list(range(len(times)))
+    again = redrawn(rows, tied(times), np.random.default_rng(seed))
+    assert [times[row] for row in again] == times
+    assert sorted(again) == rows
+    assert rows == list(range(len(times)))
 
 
 @pytest.fixture

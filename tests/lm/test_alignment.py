@@ -1,5 +1,8 @@
 """Mid-training rows, read back token by token on the made-up shop."""
 
+from dataclasses import replace
+from itertools import permutations
+
 import numpy as np
 import pytest
 import shop
@@ -29,6 +32,12 @@ def corpus(users: int) -> Corpus:
             for u, walk in list(WALKS.items())[:users]
         ),
     )
+
+
+def in_days(of: Corpus) -> Corpus:
+    """The same, with three events of each user on one day: the second, the third and the fourth."""
+    times = (0, 1, 1, 1, *range(4, 4 + len(SPLITS) - 4))
+    return replace(of, timelines=tuple(replace(t, times=times) for t in of.timelines))
 
 
 def tasks(users: int = len(WALKS), *, history: int = SHOWN, mix: Mix | None = None) -> AlignmentTasks:
@@ -216,6 +225,22 @@ def test_an_epoch_of_histories_has_every_training_event_once(rng, events):
     for batch in batches:
         lengths = [len(row.tokens) for row in batch]
         assert max(lengths) - min(lengths) <= 2 * (SHOWN - 1)
+
+
+def test_events_of_one_time_are_told_in_another_order_each_time():
+    free = AlignmentTasks(
+        in_days(corpus(12)), CHECKPOINT.id_tokens, CHECKPOINT.tokenizer, Mix(), history=N_TRAIN, k=shop.K
+    )
+    rng, orders = np.random.default_rng(0), {user: set() for user in WALKS}
+    for _ in range(40):
+        told = [tuple(read(row.tokens)[1:]) for batch in free.histories(rng, 96) for row in batch]
+        for user, walk in WALKS.items():
+            begun = [t for t in told if (t[0], *sorted(t[1:4]), *t[4:]) == (walk[0], *sorted(walk[1:4]), *walk[4:8])]
+            assert begun
+            orders[user].update(t[1:4] for t in begun)
+    assert all(len(of) == len(set(permutations(WALKS[user][1:4]))) for user, of in orders.items())
+    drawn = [free._window(np.random.default_rng(seed), N_TRAIN) for seed in range(300)]
+    assert len({tuple(item for item, _ in window) for window in drawn}) > len(WALKS)
 
 
 def test_a_batch_of_histories_holds_about_as_many_events_as_asked_for():

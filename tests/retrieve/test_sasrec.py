@@ -61,6 +61,20 @@ def test_the_model_learns_what_a_gap_means() -> None:
     np.testing.assert_array_equal(untold, sasrec.scores(told, [[3, 4, 5]], [[UNKNOWN] * 4]))
 
 
+def test_what_is_read_in_another_order_at_each_pass_is_learned_both_ways() -> None:
+    """Everyone has 2 i and 2 i + 1 on one day and stands them in this order; then 0 on another day."""
+    rows = [[2 * (user % 5) + 2, 2 * (user % 5) + 3, 0] for user in range(60)]
+    longer = SMALL.model_copy(update={"epochs": 80, "dropout": 0.0})
+    as_it_stands = sasrec.train(rows, N, longer, seed=0)
+    free = sasrec.train(rows, N, longer, seed=0, ties=[[slice(0, 2)]] * 60)
+    pairs = [(2 * i + 2, 2 * i + 3) for i in range(5)]
+    ahead, back = [[a] for a, _ in pairs], [[b] for _, b in pairs]
+    assert sasrec.scores(as_it_stands, ahead).argmax(1).tolist() == [b for _, b in pairs]
+    assert sasrec.scores(as_it_stands, back).argmax(1).tolist() == [0] * 5
+    assert sasrec.scores(free, [*ahead, *back]).argmax(1).tolist() == [b for _, b in pairs] + [a for a, _ in pairs]
+    assert sasrec.scores(free, [[a, b] for a, b in pairs] + [[b, a] for a, b in pairs]).argmax(1).tolist() == [0] * 10
+
+
 def test_blind_windows_are_told_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     batches = sasrec._batches
