@@ -105,7 +105,7 @@ def moody(users: int) -> Corpus:
         department, time, items, times = user % shop.DEPARTMENTS, 0, [], []
         for _ in range(8):
             gap = int(rng.integers(2))
-            department, time = (department + gap) % shop.DEPARTMENTS, time + gap * YEAR
+            department, time = (department + gap) % shop.DEPARTMENTS, time + 1 + gap * YEAR
             items.append(shop.item_id(department, int(rng.integers(shop.SHELVES))))
             times.append(time)
         splits = (*[Split.TRAIN] * 6, Split.VALID, Split.TEST)
