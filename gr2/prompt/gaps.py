@@ -1,7 +1,6 @@
 """How long after the event before it an event comes, as one token a gap. (ours)
 
-Whoever comes back on the same day goes on with what they were doing; whoever comes back after a year does not. On
-Beauty nothing else tells as much about who is taken next (docs/log.md).
+Whoever comes back on the same day goes on with what they were doing; whoever comes back after a year does not.
 """
 
 from bisect import bisect_right
