@@ -14,7 +14,7 @@ from gr2.artifacts import Corpus
 from gr2.corpus.generic import read_items, read_log
 from gr2.corpus.movielens import read_movielens
 from gr2.corpus.splits import Log, split_log
-from gr2.corpus.ties import settled
+from gr2.corpus.ties import settled, ties_of
 from gr2.record import digests_of, stage_folder
 from gr2.types import Item, Split
 
@@ -84,7 +84,8 @@ def main(run: Path, config: Config, seed: int) -> None:
             work.counts |= digests_of(config.files())
         else:
             items, log = read_movielens(config.cache)
-        drawn, ties = settled(log)
-        corpus = build_corpus(items, log if config.ties == "file" else drawn, config)
+        chosen, ties = (log, ties_of(log)) if config.ties == "file" else settled(log)
+        corpus = build_corpus(items, chosen, config)
         corpus.save(work.path)
         work.counts |= {**counts_of(corpus), "tied": ties.tied, "ties_agree": round(ties.agreement, 3)}
+        work.counts["ties_drawn"] = chosen is not log

@@ -149,7 +149,7 @@ def test_the_stage_draws_them_unless_told_to_keep_them(tmp_path, files, ties, ag
     corpus = Corpus.load(tmp_path / s01_corpus.NAME)
     made = ties_of({t.user_id: list(zip(t.item_ids, t.times, strict=True)) for t in corpus.timelines})
     counts = read_json(tmp_path / s01_corpus.NAME / "record.json")["counts"]
-    assert (counts["tied"], counts["ties_agree"]) == (180, 1.0)
+    assert (counts["tied"], counts["ties_agree"], counts["ties_drawn"]) == (180, 1.0, ties is None)
     assert made.tied == 180
     assert made.agreement == agreement if agreement else made.agreement < 0.7
 
