@@ -12,7 +12,7 @@ from statistics import median
 
 from gr2.config import NAME
 from gr2.corpus.generic import UNTITLED, read_items, read_log
-from gr2.corpus.ties import settled
+from gr2.corpus.ties import Ties, settled
 from gr2.errors import UserError
 from gr2.stages.s01_corpus import Config, build_corpus
 from gr2.types import Split
@@ -133,9 +133,8 @@ class Look:
     train_events: int
     middle: float
     """Events of the user in the middle."""
-    tied: int = 0
-    """Events at the time of the one before, and whether the file has sorted such by item (`corpus.ties`)."""
-    sorted_by_item: bool = False
+    ties: Ties
+    """Events at the time of the one before."""
 
     @property
     def many(self) -> bool:
@@ -179,8 +178,7 @@ def look(items: Path, events: Path) -> Look:
         events=len(splits),
         train_events=splits.count(Split.TRAIN),
         middle=middle,
-        tied=ties.tied,
-        sorted_by_item=ties.of_the_file,
+        ties=ties,
     )
 
 
@@ -225,16 +223,14 @@ def start(config: Path, items: Path, events: Path) -> Look:
 def said(seen: Look, config: Path) -> list[str]:
     """What was seen and done, line by line."""
     kind = "many events" if seen.many else "few events"
+    ties = f"ties    {seen.ties.tied:,} events at the time of the one before, sorted by item: drawn anew (docs/ties.md)"
     lines = [
         f"items   {seen.items:,}; {seen.untitled:,} without a title, {seen.never_taken:,} that nobody took",
         f"people  {seen.users:,}; {seen.tested:,} have events enough to be tested on",
         f"events  {seen.events:,}; the person in the middle has {seen.middle:g}",
+        *([ties] if seen.ties.of_the_file else []),
         f"wrote {config}: for people with {kind}, ids of {len(seen.codebooks)} codes",
     ]
-    if seen.sorted_by_item:
-        lines.insert(
-            3, f"ties    {seen.tied:,} events at the time of the one before, sorted by item: drawn anew (docs/ties.md)"
-        )
     if seen.events > TRIED:
         lines.append(f"more than the {TRIED:,} events that GR2 was run on so far; memory and time are guesses")
     return [*lines, f"about {seen.minutes:,.0f} minutes on two cores: gr2 run {config}"]

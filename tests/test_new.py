@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from gr2 import new
 from gr2.cli import app
 from gr2.corpus.generic import read_items, read_log
+from gr2.corpus.ties import ties_of
 from gr2.errors import UserError
 from gr2.run import load_config
 from gr2.stages.s01_corpus import build_corpus
@@ -16,10 +17,26 @@ from gr2.types import Split
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 BEAUTY = new.Look(
-    items=12_101, untitled=0, never_taken=0, users=22_363, tested=22_363, events=198_502, train_events=153_776, middle=6
+    items=12_101,
+    untitled=0,
+    never_taken=0,
+    users=22_363,
+    tested=22_363,
+    events=198_502,
+    train_events=153_776,
+    middle=6,
+    ties=ties_of({}),
 )
 MOVIELENS = new.Look(
-    items=1_682, untitled=0, never_taken=0, users=943, tested=943, events=100_000, train_events=90_570, middle=65
+    items=1_682,
+    untitled=0,
+    never_taken=0,
+    users=943,
+    tested=943,
+    events=100_000,
+    train_events=90_570,
+    middle=65,
+    ties=ties_of({}),
 )
 
 

@@ -21,7 +21,7 @@ from gr2.lm.batches import chunks
 from gr2.prompt.gaps import events_with_gaps, gaps_around
 from gr2.retrieve import sasrec
 from gr2.retrieve.sasrec import Sasrec, SasrecConfig
-from gr2.types import Slate, Split
+from gr2.types import Slate
 
 BATCH = 128
 
@@ -65,8 +65,8 @@ class Sequences:
 def fit_sequences(corpus: Corpus, config: SasrecConfig, seed: int, blind: float = 0.0) -> Sequences:
     """Trained on all training events. `blind`: the share of windows whose gaps are all unknown, for who is to be asked
     without times."""
-    trained = [t for t in corpus.timelines if Split.TRAIN in t.splits]
-    rows, gaps = zip(*(zip(*events_with_gaps(t, corpus.row), strict=True) for t in trained), strict=True)
-    ties = training_ties(trained)
+    events = [events_with_gaps(timeline, corpus.row) for timeline in corpus.timelines]
+    rows, gaps = ([[pair[part] for pair in sequence] for sequence in events] for part in (0, 1))
+    ties = training_ties(corpus.timelines)
     model = sasrec.train(rows, len(corpus.items), config, seed, gaps=gaps, blind=blind, ties=ties)
     return Sequences(model=model, row=corpus.row)

@@ -167,9 +167,8 @@ def fit(
     report: Callable[[float], None],
 ) -> Sasrec:
     """SASRec on the training events of these users and of nobody else."""
-    trained = [t for t in timelines if Split.TRAIN in t.splits]
-    rows = [[row[item] for item in t.item_ids[: t.splits.count(Split.TRAIN)]] for t in trained]
-    ties = training_ties(trained)
+    rows = [[row[item] for item in t.item_ids[: t.splits.count(Split.TRAIN)]] for t in timelines]
+    ties = training_ties(timelines)
     return sasrec.train(rows, len(row), config.sasrec, seed, lambda epoch, loss, _: report(loss), ties=ties)
 
 
