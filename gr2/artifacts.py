@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from gr2.record import digest_json, read_json, read_jsonl, reading, write_json
 from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Timeline, Trace
 
 VECTORS = "vectors.safetensors"
+FEATURES = "features.safetensors"
 
 
 def _read_table(path: Path) -> pl.DataFrame:
@@ -174,8 +175,14 @@ class Slates:
         return tuple(s for s in self.slates if s.split is split)
 
     def save(self, folder: Path) -> None:
+        """All slates have features, or none."""
+        plain = [f.name for f in fields(Slate) if f.name != "features"]
+        told = [s.features for s in self.slates if s.features is not None]
+        if told:
+            # safetensors writes the memory as it lies, whatever the order of its axes.
+            save_file({"features": np.ascontiguousarray(np.concatenate(told))}, folder / FEATURES)
         pl.DataFrame(
-            [{**asdict(s), "split": s.split.value} for s in self.slates],
+            [{**{name: getattr(s, name) for name in plain}, "split": s.split.value} for s in self.slates],
             schema={
                 "slate_id": pl.String,
                 "user_id": pl.String,
@@ -193,7 +200,7 @@ class Slates:
 
     @classmethod
     def load(cls, folder: Path) -> "Slates":
-        return cls(
+        slates = cls(
             slates=tuple(
                 Slate(
                     slate_id=row["slate_id"],
@@ -211,6 +218,12 @@ class Slates:
                 for row in _read_table(folder / "slates.parquet").iter_rows(named=True)
             )
         )
+        if not (folder / FEATURES).exists():
+            return slates
+        with reading(folder / FEATURES):
+            ends = np.cumsum([len(s.candidates) for s in slates.slates])[:-1]
+            told = np.split(load_file(folder / FEATURES)["features"], ends)
+            return cls(slates=tuple(replace(s, features=x) for s, x in zip(slates.slates, told, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)

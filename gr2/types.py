@@ -5,8 +5,10 @@ position in `Slate.candidates` (0 = what the pre-ranker put first), so a ranking
 `range(K)` and "keeping the incoming order" is `(0, 1, ..., K-1)`.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+import numpy as np
 
 DAY = 86_400
 """Seconds."""
@@ -83,6 +85,8 @@ class Slate:
     """What `retrieve.neighbours` say for each candidate; empty where they were not asked."""
     advice: tuple[float, ...] = ()
     """What `advice.advisor` says for each candidate, in nats; empty where it was not asked."""
+    features: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """(K, F) float16, the features of `advice.features`, scaled, for a model that reads them; None where none does."""
 
     @property
     def target(self) -> int:

@@ -49,7 +49,7 @@ NETWORKS: Mapping[str, tuple[Callable[[int, int], nn.Module], float]] = {
 }
 """Name -> what builds one, from the number of features and the longest slate, and its learning rate; as on Beauty's
 validation slates (docs/log.md)."""
-META, WEIGHTS, VECTORS, SEQUENCE = "advisor.json", "weights", "vectors", "sequence"
+META, WEIGHTS, VECTORS, SEQUENCE, SCALE = "advisor.json", "weights", "vectors", "sequence", "scale"
 FILE, TREES = "advisor.safetensors", "advisor.trees.txt"
 
 
@@ -71,9 +71,12 @@ class Advisor:
     """Who knows what follows what; None before `hearing`, as on training slates."""
     heard: tuple[float, float, float] = (1.0, 0.0, 0.0)
     """Weights of the mean of the others, of what `sequence` says behind the history, and of what it says of anyone."""
+    scale: Scale | None = None
+    """How the features are scaled that a model reads beside the advice; None where it reads none."""
 
     def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
-        """The slates with their advice, of mean 0 over a slate. Slates must have their votes."""
+        """The slates with their advice, of mean 0 over a slate, and where the model reads them their features. Slates
+        must have their votes."""
         return self.hear(self._counted(slates))
 
     def hear(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
@@ -111,9 +114,13 @@ class Advisor:
         said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
         said_SK = np.where(read.real_SK, said_SK, 0)
         said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
-        return tuple(
+        advised = [
             replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
-        )
+        ]
+        if self.scale is None:
+            return tuple(advised)
+        told_SKF = self.scale.arrays(read).x.numpy().astype(np.float16)
+        return tuple(replace(s, features=x_KF[: len(s.candidates)]) for s, x_KF in zip(advised, told_SKF, strict=True))
 
     def save(self, folder: Path) -> None:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""
@@ -127,7 +134,8 @@ class Advisor:
         remembered = (
             {f"{SEQUENCE}/{key}": array for key, array in self.sequence.tensors().items()} if self.sequence else {}
         )
-        save_file({WEIGHTS: self.logit.weights, **known, **learned, **remembered, **counted}, folder / FILE)
+        scale = {f"{SCALE}/mean": self.scale.mean_F, f"{SCALE}/deviation": self.scale.deviation_F} if self.scale else {}
+        save_file({WEIGHTS: self.logit.weights, **known, **learned, **remembered, **scale, **counted}, folder / FILE)
         if self.trees:
             self.trees.save_model(folder / TREES)
         write_json(
@@ -159,6 +167,8 @@ class Advisor:
             }
             config = meta[SEQUENCE]
             sequence = Sequences.of(under(SEQUENCE, tensors), config, corpus.row) if config else None
+            scaled = under(SCALE, tensors)
+            scale = Scale(mean_F=scaled["mean"], deviation_F=scaled["deviation"]) if scaled else None
         with reading(folder / TREES):
             trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
         vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
@@ -171,6 +181,7 @@ class Advisor:
             history=meta["history"],
             sequence=sequence,
             heard=tuple(meta["heard"]),
+            scale=scale,
         )
 
 
@@ -183,10 +194,15 @@ def _whole(path: Path) -> str:
 
 
 def fit_advisor(
-    train: Sequence[Slate], knowledge: Knowledge, seed: int, examination: Examination | None = None
+    train: Sequence[Slate],
+    knowledge: Knowledge,
+    seed: int,
+    examination: Examination | None = None,
+    tells_features: bool = False,
 ) -> Advisor:
     """Logit, trees and networks, all learned from the training slates; nothing is advised where there is none. Clicks
-    of logged slates weigh as the chances of their places say, where `examination` knows them."""
+    of logged slates weigh as the chances of their places say, where `examination` knows them. `tells_features`: for a
+    model that reads them."""
     if knowledge.vectors is not None:  # as `save` keeps them: a tree sees the smallest difference
         knowledge = replace(knowledge, vectors=knowledge.vectors.astype(np.float16).astype(np.float32))
     if not train:
@@ -201,6 +217,7 @@ def fit_advisor(
         networks=learn(read, seed),
         positions=read.x_SKF.shape[1],
         history=max(1, *(len(s.history) for s in train)),
+        scale=Scale.of(read) if tells_features else None,
     )
 
 

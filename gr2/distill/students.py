@@ -22,6 +22,7 @@ from gr2.distill.listwise import Objective, distill, harm, off_policy, on_policy
 from gr2.distill.prune import least_missed
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.feature_reader import attach_new, reader_of
 from gr2.lm.nano import NanoConfig
 from gr2.lm.train import FitConfig
 from gr2.record import RECORD, StageFolder, is_complete, key_of, read_json, stage_folder
@@ -185,13 +186,16 @@ def small(run: Run, name: str, middle: Path, objective: Objective) -> Path:
         name,
         fit.model_dump(),
         [middle, run.run / "10_direct"],
-        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle)), fit, work, objective),
+        lambda work: distilled(run, reading_as(run.direct, run.checkpoint(middle), run.seed), fit, work, objective),
     )
 
 
-def reading_as(direct: Checkpoint, student: Checkpoint) -> Checkpoint:
-    """The student with the direct model's weights of the voices, and its short contexts."""
-    student = replace(student, **direct.voices)
+def reading_as(direct: Checkpoint, student: Checkpoint, seed: int) -> Checkpoint:
+    """The student with the direct model's weights of the voices, a reader of features where that has one, and its short
+    contexts."""
+    student, reader = replace(student, **direct.voices), reader_of(direct.model)
+    if reader is not None:
+        attach_new(student.model, reader.n_features, seed)
     return student.with_compressor(direct.compressor) if direct.compressor else student
 
 

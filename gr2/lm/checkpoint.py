@@ -12,7 +12,7 @@ from gr2.compress import context
 from gr2.compress.context import Compressor
 from gr2.device import home
 from gr2.errors import UserError
-from gr2.lm import item_head
+from gr2.lm import feature_reader, item_head
 from gr2.lm.vocabulary import IdTokens, id_tokens
 from gr2.prompt.gaps import gaps_told
 from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
@@ -33,7 +33,8 @@ class Checkpoint:
     renderer: Renderer
     sids_digest: str
     words: float = 1.0
-    """Weight of the log-probability of an id. With those below, from s10_direct on, such that scores are log-odds."""
+    """Weight of the log-probability of an id, or of the score of a model that reads features. With those below, from
+    s10_direct on, such that scores are log-odds."""
     advice: float = 0.0
     """Weight of the slates' advice; not 0 from s10_direct on."""
     items: float = 0.0
@@ -73,7 +74,10 @@ class Checkpoint:
     def save(self, folder: Path) -> None:
         """Weights as safetensors, the tokenizer, gr2.json with what they were trained for, and the compressor with the
         contexts that it has made."""
-        item_head.save(self.model, folder)
+        with feature_reader.apart(self.model) as reader:
+            item_head.save(self.model, folder)
+        if reader is not None:
+            feature_reader.save(reader, folder)
         self.tokenizer.save_pretrained(folder)
         write_json(
             folder / META,
@@ -118,6 +122,7 @@ class Checkpoint:
         )
         think: Any = tokenizer.convert_tokens_to_ids(THINK)
         item_head.load_into(model, folder, checkpoint.id_tokens.spelled, think)
+        feature_reader.load_into(model, folder)
         model.to(home())
         checkpoint = replace(checkpoint, **{name: meta[name] for name in VOICES if name in meta})
         if (folder / context.META).exists():

@@ -6,7 +6,11 @@ writing this id as the first of the answer. The first code of all branches is re
 token, so a branch needs only its S - 1 first tokens: K (S - 1) tokens instead of K S decoding steps.
 In training the branches may hang in the middle of a text, so that one pass serves its words too.
 
-Shapes: B slates, P tokens of text (padded on the left), K candidates, S tokens an id, D width.
+A model that reads features (`lm.feature_reader`) has a branch of the whole id and the candidate's label, where the
+features are added and the score is read.
+
+Shapes: B slates, P tokens of text (padded on the left), K candidates, S tokens an id, R tokens a branch, F features, D
+width.
 """
 
 from collections.abc import Sequence
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor
 
 from gr2.lm.batches import pad_left
+from gr2.lm.feature_reader import reader_of
 from gr2.lm.loss import weighted_nats
 
 
@@ -25,13 +30,16 @@ class TreeBatch:
     """Texts with their candidates as branches."""
 
     input_ids: Tensor
-    """(B, P + K (S - 1))"""
+    """(B, T), T = P + K R."""
     position_ids: Tensor
-    """(B, P + K (S - 1))"""
+    """(B, T)"""
     attention_mask: Tensor
-    """(B, 1, T, T) additive float mask, T = P + K (S - 1)."""
+    """(B, 1, T, T) additive float mask."""
     spelled: Tensor
     """(B, K, S) token numbers of the candidates."""
+    features: Tensor | None
+    """(B, K, F) what is added to the last tokens of the branches, for a model that reads it; R = S - 1 without,
+    R = S + 1 with it."""
     stem: Tensor
     """(B,) column of the last token that the branches see."""
     text_length: int
@@ -39,13 +47,22 @@ class TreeBatch:
 
 
 def tree_batch(
-    texts: Sequence[Sequence[int]], spelled_BKS: Tensor, pad: int, stems: Sequence[int] | None = None
+    texts: Sequence[Sequence[int]],
+    spelled_BKS: Tensor,
+    pad: int,
+    stems: Sequence[int] | None = None,
+    labels: Sequence[int] = (),
+    features_BKF: Tensor | None = None,
 ) -> TreeBatch:
     """Pad texts on the left and hang the candidates on them. Every slate of a batch has the same K. `stems`: how many
-    tokens of each text its branches see; all, if left out."""
-    b, k, s = spelled_BKS.shape
+    tokens of each text its branches see; all, if left out. `labels`, the tokens of K labels, and features go
+    together."""
+    b, k, _ = spelled_BKS.shape
+    branches_BKR = spelled_BKS[:, :, :-1]
+    if features_BKF is not None:
+        branches_BKR = torch.cat([spelled_BKS, torch.tensor(labels)[None, :, None].expand(b, k, 1)], dim=-1)
     p = max(map(len, texts))
-    branch = s - 1
+    branch = branches_BKR.shape[2]
     t = p + k * branch
     input_ids = torch.full((b, t), pad)
     position_ids = torch.zeros(b, t, dtype=torch.long)
@@ -65,7 +82,7 @@ def tree_batch(
             seen[i, p:, first : first + read] = True
             seen[i, p:, p:] = own_branch
     if branch:
-        input_ids[:, p:] = spelled_BKS[:, :, :-1].reshape(b, -1)
+        input_ids[:, p:] = branches_BKR.reshape(b, -1)
     seen |= torch.eye(t, dtype=torch.bool)  # padding must see something, or its softmax is NaN
     mask = torch.zeros(b, 1, t, t).masked_fill(~seen[:, None], torch.finfo(torch.float32).min)
     return TreeBatch(
@@ -73,6 +90,7 @@ def tree_batch(
         position_ids=position_ids,
         attention_mask=mask,
         spelled=spelled_BKS,
+        features=features_BKF,
         stem=stem,
         text_length=p,
     )
@@ -81,8 +99,16 @@ def tree_batch(
 def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
     """(B, T, D) of the one forward pass."""
     device = model.device
+    embedded_BTD = model.get_input_embeddings()(batch.input_ids.to(device))
+    reader = reader_of(model)
+    if reader is not None and batch.features is not None:
+        b, k, _ = batch.features.shape
+        told_BKD = reader.embedded(batch.features.to(device)).to(embedded_BTD.dtype)
+        branches_BKRD = embedded_BTD[:, batch.text_length :].view(b, k, -1, embedded_BTD.shape[-1])
+        branches_BKRD = torch.cat([branches_BKRD[:, :, :-1], branches_BKRD[:, :, -1:] + told_BKD[:, :, None]], dim=2)
+        embedded_BTD = torch.cat([embedded_BTD[:, : batch.text_length], branches_BKRD.flatten(1, 2)], dim=1)
     states: Tensor = model.model(
-        input_ids=batch.input_ids.to(device),
+        inputs_embeds=embedded_BTD,
         position_ids=batch.position_ids.to(device),
         attention_mask=batch.attention_mask.to(device=device, dtype=model.dtype),
     ).last_hidden_state
@@ -90,7 +116,12 @@ def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
 
 
 def read_candidates(model: Any, hidden_BTD: Tensor, batch: TreeBatch) -> Tensor:
-    """(B, K) log-probability of each candidate's spelled id as the next tokens after the text's stem."""
+    """(B, K) log-probability of each candidate's spelled id as the next tokens after the text's stem; of a model that
+    reads features, its score behind the label."""
+    reader = reader_of(model)
+    if reader is not None and batch.features is not None:
+        b, k, _ = batch.features.shape
+        return reader.scores(hidden_BTD[:, batch.text_length :].view(b, k, -1, hidden_BTD.shape[-1])[:, :, -1])
     spelled, stem = batch.spelled.to(hidden_BTD.device), batch.stem.to(hidden_BTD.device)
     b, k, s = spelled.shape
     at_stem = hidden_BTD[torch.arange(b, device=stem.device), stem]

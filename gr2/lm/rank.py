@@ -6,6 +6,7 @@ always a permutation.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,12 +14,13 @@ from torch import Tensor
 from gr2.advice.advisor import advice_of
 from gr2.lm.batches import chunks
 from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.feature_reader import features_of, reader_of
 from gr2.lm.generate import Budget, complete, prompt_tokens, reason
 from gr2.lm.item_head import head_of
 from gr2.lm.onepass import TreeBatch, hidden_states, read_candidates, tree_batch
 from gr2.progress import track
 from gr2.prompt.parse import parse
-from gr2.prompt.render import CANDIDATES, HISTORY
+from gr2.prompt.render import CANDIDATES, HISTORY, LABELS
 from gr2.teach.rationale import ARROW
 from gr2.types import AnswerStatus, Ranking, Slate
 
@@ -140,4 +142,8 @@ def slate_tree(
 ) -> TreeBatch:
     """Tokens of texts about slates of one K, with the slates' candidates as branches; `stems` as in `tree_batch`."""
     spelled = torch.stack([checkpoint.id_tokens.of(s.candidates) for s in slates])
-    return tree_batch(texts, spelled, checkpoint.tokenizer.pad_token_id, stems)
+    pad = checkpoint.tokenizer.pad_token_id
+    if reader_of(checkpoint.model) is None:
+        return tree_batch(texts, spelled, pad, stems)
+    labels: Any = checkpoint.tokenizer.convert_tokens_to_ids(list(LABELS[: spelled.shape[1]]))
+    return tree_batch(texts, spelled, pad, stems, labels, features_of(slates))

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.nn.functional import kl_div
+from torch.nn.functional import kl_div, one_hot
 
 from gr2.advice.advisor import Advisor, fit_advisor
 from gr2.advice.conditional_logit import HARDLY
@@ -40,6 +40,7 @@ from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
+from gr2.lm.feature_reader import attach_new, features_of
 from gr2.lm.generate import Budget, reason
 from gr2.lm.keep import keeper
 from gr2.lm.onepass import hidden_states, read_words
@@ -66,6 +67,8 @@ from gr2.types import Slate, Split
 NAME = "10_direct"
 READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl", "09_compress")
 
+ADVISED = 0.6
+"""Share of a belief that is the advice, where it is the teacher; the rest is the candidate that was taken."""
 LEAST_TRUST = 0.01
 """Least weight of the model's own words where they are weighed against advice."""
 THIRD = 2_000
@@ -85,7 +88,10 @@ class Config(BaseModel):
     """Weight of the distance from the teacher beside the policy loss (P2 Eq. 4; value ours)."""
     advice: float = Field(1.0, ge=0)
     """Weight of the slates' advice in the policy while it learns; what is served has it as validation slates say.
-    0: the model alone, always (ours)."""
+    0: what is served is the model alone (ours)."""
+    features: bool | None = None
+    """Whether the model reads the features of each candidate (`lm.feature_reader`). While it learns, the advice is then
+    its teacher, in the place of the one that wrote the traces, and no part of its policy. Left out: no (ours)."""
     thoughts: int = Field(6000, ge=1)
     """Training slates of which the model's own reasons are written down, once, to rank after them (ours)."""
     thinking_share: float = Field(0.5, gt=0, lt=1)
@@ -202,6 +208,12 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
     return kl_div(scores_BK.log_softmax(-1), opinions_BK.to(scores_BK.device), reduction="batchmean")
 
 
+def advised_belief(slate: Slate) -> Tensor:
+    """(K,) the probability that each candidate comes first: ADVISED of it the advice's, the rest what was taken."""
+    taken = one_hot(torch.tensor(slate.target), len(slate.candidates)).float()
+    return ADVISED * torch.tensor(slate.advice).softmax(-1) + (1 - ADVISED) * taken
+
+
 def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> Checkpoint:
     """The checkpoint with what advice and item head count beside its words where they together best say who is taken:
     the weights of a conditional logit over the voices. For slates that the model never learned from: it knows the
@@ -237,10 +249,14 @@ def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
-        advisor = fit_advisor(train, knowledge, seed, examined)
+        advisor = fit_advisor(train, knowledge, seed, examined, tells_features=bool(config.features))
         advised = Slates(slates=advisor.advise(slates.slates))
         valid = advised.split(Split.VALID)
-        checkpoint = replace(rewarded, advice=config.advice)
+        checkpoint = replace(rewarded, advice=0.0 if config.features else config.advice)
+        if config.features and train:
+            advising = advised.split(Split.TRAIN)
+            attach_new(checkpoint.model, features_of(advising[:1]).shape[-1], seed)
+            opinions = {s.slate_id: advised_belief(s) for s in advising}
         if (run / READS[5] / COMPRESSOR).exists():
             compressor = Compressor.load(run / READS[5], corpus, ids)
             checkpoint = checkpoint.with_compressor(compressor)
@@ -248,11 +264,12 @@ def main(run: Path, config: Config, seed: int) -> None:
             advised = Slates(slates=tuple(with_whole_history(advised.slates, corpus, compressor.limits.newest)))
             valid = advised.split(Split.VALID)
         direct(checkpoint, advised, opinions, config, seed, work, worth)
-        if config.advice and valid:
-            if train and checkpoint.renderer.gaps:
-                advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
-                valid = advised.split(Split.VALID)
-            checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
+        if config.advice and valid and train and checkpoint.renderer.gaps:
+            advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
+            valid = advised.split(Split.VALID)
+        if (config.advice or config.features) and valid:
+            heard = valid if config.advice else [replace(s, advice=()) for s in valid]
+            checkpoint = weigh(checkpoint, heard, weights_of(valid, examined))
         work.counts |= {name: round(weight, 4) for name, weight in checkpoint.voices.items()}
         checkpoint.save(work.path)
         advisor.save(work.path)

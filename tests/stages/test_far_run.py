@@ -44,7 +44,8 @@ def run(tmp_path_factory) -> Path:
     home = tmp_path_factory.mktemp("home")
     config = tiny(home, str(small_llm.save_qwen3(home / "qwen3")))
     more = {name: kinds()[name].model_validate(table) for name, table in MORE.items()}
-    config = replace(config, tables={**config.tables, **more})
+    direct = config.tables["direct"].model_copy(update={"features": True})
+    config = replace(config, tables={**config.tables, **more, "direct": direct})
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         for stage in STAGES:

@@ -101,6 +101,7 @@ max_rounds = 2
 thought_tokens = 8
 
 [direct]
+features = true
 rollouts = 4
 valid_slates = 8
 fit = { steps = 10, batch_size = 4, learning_rate = 5e-3 }
