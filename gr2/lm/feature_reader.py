@@ -32,11 +32,11 @@ class FeatureReader(nn.Module):
 
     def __init__(self, n_features: int, width: int) -> None:
         super().__init__()
-        # `embed`: the optimizer takes these matrices for embeddings, as they are no layer's (lm.train).
         self.n_features = n_features
         added = nn.Linear(HIDDEN, width)
         nn.init.zeros_(added.weight)
         nn.init.zeros_(added.bias)
+        # `embed`: the optimizer takes these matrices for embeddings, as they are no layer's (lm.train).
         self.embed = nn.Sequential(nn.Linear(n_features, HIDDEN), nn.GELU(), added)
         self.weigh = nn.Parameter(torch.zeros(width))
         self.scale = 0.5 * width**0.5  # as vectors of items are where they are read: it has to learn in few steps

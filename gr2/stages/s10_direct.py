@@ -9,10 +9,12 @@ Half of each batch is ranked at once, half where the model's own reasons end: on
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
 here on the slates' advice is part of the policy (`advice.advisor`), and the model learns what it leaves open; after the
 pass, where the model is told the gaps between events, the advice of held-out slates hears a SASRec that is told them
-too. Where the run has made a compressor, slates hold as long a history as it reads, and prompts show short contexts.
+too. A model that reads features itself learns without advice in its policy: there the advice is the teacher. Where the
+run has made a compressor, slates hold as long a history as it reads, and prompts show short contexts.
 
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with their
-advice), the advisor (advisor.safetensors, advisor.json), metrics.jsonl.
+advice; features.safetensors beside it, where the model reads these), the advisor (advisor.safetensors, advisor.json),
+metrics.jsonl.
 Source: P2 §5 ("a second RL pass from the RL checkpoint that answers without thinking"), Eq. 4 and Eq. 7. The one-pass
 policy and the half after thoughts are ours, and so is the direction of the KL (teacher to student; the student's
 distribution is exact here).
