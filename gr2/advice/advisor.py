@@ -79,6 +79,13 @@ class Advisor:
         must have their votes."""
         return self.hear(self._counted(slates))
 
+    def tell(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
+        """The slates with the features that the model reads, where it reads any, and no advice: for one that hears
+        none. Slates must have their votes."""
+        if self.scale is None or not slates:
+            return tuple(slates)
+        return self._told(slates, self._sample(slates).without(SCORES), self.scale)
+
     def hear(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with what `sequence` says, if there is one, beside the advice that they have, of counts alone."""
         if self.sequence is None:
@@ -106,7 +113,7 @@ class Advisor:
         """The slates with the mean of logit with trees and the networks as their advice."""
         if not slates or not self.logit.names:
             return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
-        sample = Sample.of([s.newest(self.history) for s in slates], self.knowledge)
+        sample = self._sample(slates)
         said_SK, read = self.logit.scores(sample), sample.without(SCORES)
         if self.trees:
             grown_M = np.asarray(self.trees.predict(read.x_SKF[read.real_SK], num_threads=1))
@@ -114,13 +121,18 @@ class Advisor:
         said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
         said_SK = np.where(read.real_SK, said_SK, 0)
         said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
-        advised = [
+        advised = tuple(
             replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
-        ]
-        if self.scale is None:
-            return tuple(advised)
-        told_SKF = self.scale.arrays(read).x.numpy().astype(np.float16)
-        return tuple(replace(s, features=x_KF[: len(s.candidates)]) for s, x_KF in zip(advised, told_SKF, strict=True))
+        )
+        return advised if self.scale is None else self._told(advised, read, self.scale)
+
+    def _sample(self, slates: Sequence[Slate]) -> Sample:
+        return Sample.of([s.newest(self.history) for s in slates], self.knowledge)
+
+    @staticmethod
+    def _told(slates: Sequence[Slate], read: Sample, scale: Scale) -> tuple[Slate, ...]:
+        told_SKF = scale.arrays(read).x.numpy().astype(np.float16)
+        return tuple(replace(s, features=x_KF[: len(s.candidates)]) for s, x_KF in zip(slates, told_SKF, strict=True))
 
     def save(self, folder: Path) -> None:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""

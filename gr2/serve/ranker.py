@@ -51,9 +51,10 @@ class Bundle:
         """A permutation of each slate's candidates, in the order of `slates`.
 
         Candidates and history must be in the catalogue (KeyError otherwise). At once, it takes one forward pass. On
-        slates without votes or advice these are asked for.
+        slates without votes or advice these are asked for, as far as the model hears them.
         """
-        slates = self.advised([s if s.votes else self._asked(s) for s in slates])
+        slates = [s if s.votes else self._asked(s) for s in slates]
+        slates = self.advised(slates) if self.model.advice else self.advisor.tell(slates)
         rankings: dict[str, Ranking] = {}
         for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
             same = list(group)

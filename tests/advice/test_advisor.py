@@ -8,7 +8,7 @@ import shop
 from safetensors.numpy import load_file, save_file
 
 from gr2.advice.advisor import Advisor, advice_of, fit_advisor
-from gr2.advice.features import Knowledge, features
+from gr2.advice.features import SCORES, Knowledge, features
 from gr2.advice.sample import Sample
 from gr2.advice.sequence import Sequences, fit_sequences
 from gr2.errors import UserError
@@ -51,6 +51,31 @@ def test_a_longer_history_than_any_it_learned_from_is_cut():
     assert one.history == 3  # of the shop's slates
     longer = replace(slate, history=(*shop.slates(9, Split.TRAIN)[8].history, *slate.history))
     assert one.advise([longer])[0].advice == one.advise([slate])[0].advice
+
+
+def test_features_are_told_scaled_as_the_training_slates_are_with_advice_and_without(tmp_path):
+    """Standardised over the training candidates, then sign(z) log(1 + |z|); the pre-ranker's scores are left out."""
+    knowledge, train, test = Knowledge.of(CORPUS, seed=0), asked(30, Split.TRAIN), asked(5, Split.TEST)
+    one = fit_advisor(train, knowledge, seed=0, tells_features=True)
+    names, matrices = features(train, knowledge)
+    kept = [f for f, name in enumerate(names) if name not in SCORES]
+    seen_MF = np.ma.masked_invalid(np.concatenate(matrices)[:, kept].astype(np.float64))
+    mean_F, deviation_F = seen_MF.mean(0).filled(0), seen_MF.std(0).filled(0)
+    z_SKF = (np.stack(features(test, knowledge)[1])[:, :, kept] - mean_F) / (deviation_F + 1e-6)
+    expected_SKF = np.nan_to_num(np.sign(z_SKF) * np.log1p(np.abs(z_SKF)))
+    one.save(tmp_path)
+    again = Advisor.load(tmp_path, CORPUS, np.zeros((len(CORPUS.items), 1), int))
+    again = replace(again, knowledge=knowledge)
+    for asked_so in (one.advise, one.tell, again.advise, again.tell):
+        told = asked_so(test)
+        np.testing.assert_allclose(np.stack([s.features for s in told]), expected_SKF, atol=2e-3)
+        assert all(bool(s.advice) == (asked_so in (one.advise, again.advise)) for s in told)
+
+
+def test_features_are_told_to_nobody_who_does_not_read_them():
+    one, test = advisor(), asked(2, Split.TEST)
+    assert one.tell(test) == tuple(test)
+    assert [s.features for s in (*one.tell(test), *one.advise(test))] == [None] * 4
 
 
 def of_thirty_users() -> Advisor:
