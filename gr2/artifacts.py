@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -176,31 +176,35 @@ class Slates:
 
     def save(self, folder: Path) -> None:
         """All slates have features, or none."""
-        plain = [f.name for f in fields(Slate) if f.name != "features"]
         told = [s.features for s in self.slates if s.features is not None]
         if told:
             # safetensors writes the memory as it lies, whatever the order of its axes.
             save_file({"features": np.ascontiguousarray(np.concatenate(told))}, folder / FEATURES)
-        pl.DataFrame(
-            [{**{name: getattr(s, name) for name in plain}, "split": s.split.value} for s in self.slates],
-            schema={
-                "slate_id": pl.String,
-                "user_id": pl.String,
-                "split": pl.String,
-                "time": pl.Int64,
-                "history": pl.List(pl.String),
-                "history_times": pl.List(pl.Int64),
-                "candidates": pl.List(pl.String),
-                "scores": pl.List(pl.Float64),
-                "gains": pl.List(pl.Int64),
-                "votes": pl.List(pl.Float64),
-                "advice": pl.List(pl.Float64),
-            },
-        ).write_parquet(folder / "slates.parquet")
+        schema = {
+            "slate_id": pl.String(),
+            "user_id": pl.String(),
+            "split": pl.String(),
+            "time": pl.Int64(),
+            "history": pl.List(pl.String),
+            "history_times": pl.List(pl.Int64),
+            "candidates": pl.List(pl.String),
+            "scores": pl.List(pl.Float64),
+            "gains": pl.List(pl.Int64),
+            "votes": pl.List(pl.Float64),
+            "advice": pl.List(pl.Float64),
+        }
+        rows = [{**{name: getattr(s, name) for name in schema}, "split": s.split.value} for s in self.slates]
+        pl.DataFrame(rows, schema=schema).write_parquet(folder / "slates.parquet")
 
     @classmethod
     def load(cls, folder: Path) -> "Slates":
-        slates = cls(
+        table = _read_table(folder / "slates.parquet")
+        told: Sequence[np.ndarray | None] = [None] * len(table)
+        if (folder / FEATURES).exists():
+            ends = table["candidates"].list.len().cum_sum().to_numpy()[:-1]
+            with reading(folder / FEATURES):
+                told = np.split(load_file(folder / FEATURES)["features"], ends)
+        return cls(
             slates=tuple(
                 Slate(
                     slate_id=row["slate_id"],
@@ -214,16 +218,11 @@ class Slates:
                     gains=tuple(row["gains"]),
                     votes=tuple(row["votes"]),
                     advice=tuple(row.get("advice") or ()),  # likewise
+                    features=x_KF,
                 )
-                for row in _read_table(folder / "slates.parquet").iter_rows(named=True)
+                for row, x_KF in zip(table.iter_rows(named=True), told, strict=True)
             )
         )
-        if not (folder / FEATURES).exists():
-            return slates
-        with reading(folder / FEATURES):
-            ends = np.cumsum([len(s.candidates) for s in slates.slates])[:-1]
-            told = np.split(load_file(folder / FEATURES)["features"], ends)
-            return cls(slates=tuple(replace(s, features=x) for s, x in zip(slates.slates, told, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)

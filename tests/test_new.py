@@ -1,6 +1,7 @@
 """`gr2 new`: its config is the one that was chosen for data of that kind, and its counts are those of the files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,7 @@ BEAUTY = new.Look(
     middle=6,
     ties=ties_of({}),
 )
-MOVIELENS = new.Look(
-    items=1_682,
-    untitled=0,
-    never_taken=0,
-    users=943,
-    tested=943,
-    events=100_000,
-    train_events=90_570,
-    middle=65,
-    ties=ties_of({}),
-)
+MOVIELENS = replace(BEAUTY, items=1_682, users=943, tested=943, events=100_000, train_events=90_570, middle=65)
 
 
 @pytest.mark.parametrize(("seen", "name"), [(BEAUTY, "beauty"), (MOVIELENS, "nano")])
@@ -52,7 +43,7 @@ def test_it_takes_over_what_was_chosen_by_validation(tmp_path, seen, name):
 
 
 def look(**changes):
-    return new.Look(**{**{k: getattr(BEAUTY, k) for k in new.Look.__dataclass_fields__}, **changes})
+    return replace(BEAUTY, **changes)
 
 
 @pytest.mark.parametrize(("items", "levels"), [(3, 2), (2_048, 2), (2_049, 3), (131_072, 3), (131_073, 4)])

@@ -137,17 +137,14 @@ class Advisor:
     def save(self, folder: Path) -> None:
         """All but the catalogue and the ids. Counts of everyone only: nothing tells one user from another."""
         known = {} if self.knowledge.vectors is None else {VECTORS: self.knowledge.vectors.astype(np.float16)}
-        learned = {
-            f"{name}/{key}": array
-            for name, network in self.networks.items()
-            for key, array in network_tensors(network).items()
-        }
+        parts = {name: network_tensors(network) for name, network in self.networks.items()}
+        if self.sequence:
+            parts[SEQUENCE] = self.sequence.tensors()
+        if self.scale:
+            parts[SCALE] = self.scale.tensors()
+        learned = {f"{name}/{key}": array for name, part in parts.items() for key, array in part.items()}
         counted = self.knowledge.counts.everyone.tensors()
-        remembered = (
-            {f"{SEQUENCE}/{key}": array for key, array in self.sequence.tensors().items()} if self.sequence else {}
-        )
-        scale = {f"{SCALE}/mean": self.scale.mean_F, f"{SCALE}/deviation": self.scale.deviation_F} if self.scale else {}
-        save_file({WEIGHTS: self.logit.weights, **known, **learned, **remembered, **scale, **counted}, folder / FILE)
+        save_file({WEIGHTS: self.logit.weights, **known, **learned, **counted}, folder / FILE)
         if self.trees:
             self.trees.save_model(folder / TREES)
         write_json(
@@ -180,7 +177,7 @@ class Advisor:
             config = meta[SEQUENCE]
             sequence = Sequences.of(under(SEQUENCE, tensors), config, corpus.row) if config else None
             scaled = under(SCALE, tensors)
-            scale = Scale(mean_F=scaled["mean"], deviation_F=scaled["deviation"]) if scaled else None
+            scale = Scale.taken_from(scaled) if scaled else None
         with reading(folder / TREES):
             trees = lgb.Booster(model_str=_whole(folder / TREES)) if meta["trees"] else None
         vectors = tensors[VECTORS].astype(np.float32) if VECTORS in tensors else None
@@ -249,7 +246,7 @@ def learn(train: Sample, seed: int) -> dict[str, Network]:
 def network_tensors(network: Network) -> dict[str, np.ndarray]:
     """Its numbers under names; `network_of` reads them again."""
     module = {key: tensor.numpy() for key, tensor in network.module.state_dict().items()}
-    return module | {"mean": network.scale.mean_F, "deviation": network.scale.deviation_F}
+    return module | network.scale.tensors()
 
 
 def under(name: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -259,7 +256,7 @@ def under(name: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
 
 def network_of(own: dict[str, np.ndarray], name: str, rounds: int, positions: int) -> Network:
     """What `network_tensors` gave, of the network of this name."""
-    scale = Scale(mean_F=own.pop("mean"), deviation_F=own.pop("deviation"))
+    scale = Scale.taken_from(own)
     build, _ = NETWORKS[name]
     module = build(len(scale.mean_F), positions)
     module.load_state_dict({key: torch.from_numpy(array) for key, array in own.items()})

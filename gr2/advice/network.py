@@ -53,6 +53,15 @@ class Scale:
         variance_F = np.nansum((rows_MF - mean_F) ** 2, axis=0) / known_F
         return cls(mean_F=mean_F, deviation_F=np.sqrt(variance_F) + 1e-6)
 
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Its numbers under names; `taken_from` reads them again."""
+        return {"mean": self.mean_F, "deviation": self.deviation_F}
+
+    @classmethod
+    def taken_from(cls, tensors: dict[str, np.ndarray]) -> "Scale":
+        """What `tensors` gave, which is taken out."""
+        return cls(mean_F=tensors.pop("mean"), deviation_F=tensors.pop("deviation"))
+
     def arrays(self, sample: Sample) -> Arrays:
         z_SKF = np.nan_to_num((sample.x_SKF - self.mean_F) / self.deviation_F)
         x_SKF = np.sign(z_SKF) * np.log1p(np.abs(z_SKF)) * sample.real_SK[:, :, None]

@@ -45,6 +45,12 @@ class TreeBatch:
     text_length: int
     """P"""
 
+    @property
+    def ends(self) -> Tensor:
+        """(K,) columns of the branches' last tokens."""
+        k = self.spelled.shape[1]
+        return self.text_length + torch.arange(1, k + 1) * ((self.input_ids.shape[1] - self.text_length) // k) - 1
+
 
 def tree_batch(
     texts: Sequence[Sequence[int]],
@@ -102,11 +108,8 @@ def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
     embedded_BTD = model.get_input_embeddings()(batch.input_ids.to(device))
     reader = reader_of(model)
     if reader is not None and batch.features is not None:
-        b, k, _ = batch.features.shape
         told_BKD = reader.embedded(batch.features.to(device)).to(embedded_BTD.dtype)
-        branches_BKRD = embedded_BTD[:, batch.text_length :].view(b, k, -1, embedded_BTD.shape[-1])
-        branches_BKRD = torch.cat([branches_BKRD[:, :, :-1], branches_BKRD[:, :, -1:] + told_BKD[:, :, None]], dim=2)
-        embedded_BTD = torch.cat([embedded_BTD[:, : batch.text_length], branches_BKRD.flatten(1, 2)], dim=1)
+        embedded_BTD = embedded_BTD.index_add(1, batch.ends.to(device), told_BKD)
     states: Tensor = model.model(
         inputs_embeds=embedded_BTD,
         position_ids=batch.position_ids.to(device),
@@ -120,8 +123,7 @@ def read_candidates(model: Any, hidden_BTD: Tensor, batch: TreeBatch) -> Tensor:
     reads features, its score behind the label."""
     reader = reader_of(model)
     if reader is not None and batch.features is not None:
-        b, k, _ = batch.features.shape
-        return reader.scores(hidden_BTD[:, batch.text_length :].view(b, k, -1, hidden_BTD.shape[-1])[:, :, -1])
+        return reader.scores(hidden_BTD[:, batch.ends.to(hidden_BTD.device)])
     spelled, stem = batch.spelled.to(hidden_BTD.device), batch.stem.to(hidden_BTD.device)
     b, k, s = spelled.shape
     at_stem = hidden_BTD[torch.arange(b, device=stem.device), stem]

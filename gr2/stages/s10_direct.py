@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
-from torch.nn.functional import kl_div, one_hot
+from torch.nn.functional import kl_div
 
 from gr2.advice.advisor import Advisor, fit_advisor
 from gr2.advice.conditional_logit import HARDLY
@@ -42,7 +42,7 @@ from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.lm.batches import chunks, epoch_picks
 from gr2.lm.checkpoint import Checkpoint
-from gr2.lm.feature_reader import attach_new, features_of
+from gr2.lm.feature_reader import attach_new
 from gr2.lm.generate import Budget, reason
 from gr2.lm.keep import keeper
 from gr2.lm.onepass import hidden_states, read_words
@@ -64,6 +64,7 @@ from gr2.reward.batched import ndcg_unless_echo
 from gr2.reward.clicks import Worth, as_they_are, worth_of
 from gr2.rl.advantage import group_advantages, informative
 from gr2.rl.plackett_luce import log_prob, sample_orders
+from gr2.stages.s06_sft import beliefs
 from gr2.types import Slate, Split
 
 NAME = "10_direct"
@@ -210,12 +211,6 @@ def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
     return kl_div(scores_BK.log_softmax(-1), opinions_BK.to(scores_BK.device), reduction="batchmean")
 
 
-def advised_belief(slate: Slate) -> Tensor:
-    """(K,) the probability that each candidate comes first: ADVISED of it the advice's, the rest what was taken."""
-    taken = one_hot(torch.tensor(slate.target), len(slate.candidates)).float()
-    return ADVISED * torch.tensor(slate.advice).softmax(-1) + (1 - ADVISED) * taken
-
-
 def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> Checkpoint:
     """The checkpoint with what advice and item head count beside its words where they together best say who is taken:
     the weights of a conditional logit over the voices. For slates that the model never learned from: it knows the
@@ -255,10 +250,11 @@ def main(run: Path, config: Config, seed: int) -> None:
         advised = Slates(slates=advisor.advise(slates.slates))
         valid = advised.split(Split.VALID)
         checkpoint = replace(rewarded, advice=0.0 if config.features else config.advice)
-        if config.features and train:
+        if advisor.scale is not None:
+            attach_new(checkpoint.model, len(advisor.scale.mean_F), seed)
             advising = advised.split(Split.TRAIN)
-            attach_new(checkpoint.model, features_of(advising[:1]).shape[-1], seed)
-            opinions = {s.slate_id: advised_belief(s) for s in advising}
+            said = {s.slate_id: torch.tensor(s.advice).softmax(-1) for s in advising}
+            opinions = dict(zip(said, beliefs(advising, said, ADVISED), strict=True))
         if (run / READS[5] / COMPRESSOR).exists():
             compressor = Compressor.load(run / READS[5], corpus, ids)
             checkpoint = checkpoint.with_compressor(compressor)
