@@ -179,7 +179,7 @@ def main(run: Path, repeats: int = 5) -> None:
     torch.manual_seed(0)
     corpus, ids = Corpus.load(run / "01_corpus"), SemanticIds.load(run / "02_sids")
     checkpoint = Checkpoint.load(run / "06_sft", corpus, ids)
-    slates = Slates.load(run / "04_slates").split(Split.TRAIN)[:512]
+    slates = Slates.load(run / "05_traces").split(Split.TRAIN)[:512]
     found: dict[str, Any] = {
         **origin("rl_step"),
         "versions": {"torch": torch.__version__, "trl": __import__("trl").__version__},

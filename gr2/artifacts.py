@@ -163,7 +163,7 @@ class SemanticIds:
 
 @dataclass(frozen=True, kw_only=True)
 class Slates:
-    """Slates of all splits. Written by s04_slates."""
+    """Slates of all splits. Written by s04_slates; with advice by s05_traces, and as it is served by s10_direct."""
 
     slates: tuple[Slate, ...]
 
@@ -241,10 +241,7 @@ class Traces:
     @classmethod
     def load(cls, folder: Path) -> "Traces":
         return cls(
-            traces=tuple(
-                Trace(**{**row, "order": tuple(row["order"]), "opinion": tuple(row["opinion"])})
-                for row in read_jsonl(folder / "traces.jsonl")
-            )
+            traces=tuple(Trace(**{**row, "order": tuple(row["order"])}) for row in read_jsonl(folder / "traces.jsonl"))
         )
 
 

@@ -41,14 +41,14 @@ def show_rollouts(run: Path, step: int | None, slate_id: str | None) -> None:
     slates have been made again since.
     """
     folder = run / folder_of("s08_rl")
-    check_slates(folder, run / folder_of("s04_slates"))
+    check_slates(folder, run / folder_of("s05_traces"))
     rows = read_rollouts(folder / "rollouts.jsonl")
     chosen = [r for r in rows if step in (None, r.step) and slate_id in (None, r.slate_id)]
     if not chosen:
         raise UserError(f"{folder}: no rollouts of {nothing_of(rows, step, slate_id)}")
     corpus, ids = Corpus.load(run / folder_of("s01_corpus")), SemanticIds.load(run / folder_of("s02_sids"))
     catalogue = Catalogue(items={item.item_id: item for item in corpus.items}, ids=ids.of)
-    slates = Slates.load(run / folder_of("s04_slates")).by_id
+    slates = Slates.load(run / folder_of("s05_traces")).by_id
     groups = groups_of(chosen)
     if slate_id is None:
         console.print(overview(groups) if step is not None else overview(groups_of(chosen, by_step=True)))
@@ -108,9 +108,8 @@ def told(rows: Sequence[Rollout], slate: Slate, catalogue: Catalogue) -> Iterato
     shown = shown_as(slate, rows[0].places)
     yield Padding(f"[bold]history[/] {titles(shown.history[-SHOWN:], catalogue.items)}", (0, 0, 0, 2))
     yield Padding(candidates(shown, rows[0].places, catalogue), (0, 0, 0, 2))
-    voted = [shown.candidates[c] for c in advised(shown)]
-    if voted:
-        yield Padding(f"[bold]neighbours[/] {titles(voted, catalogue.items)}", (0, 0, 0, 2))
+    if shown.advice:
+        yield Padding(f"[bold]advice[/] {' '.join(str(c + 1) for c in advised(shown))}", (0, 0, 0, 2))
     same: dict[str, list[Rollout]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: -r.reward):
         same[row.text].append(row)

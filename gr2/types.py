@@ -154,8 +154,6 @@ class Trace:
     kept: bool
     reason: str
     """Why it was kept or refused."""
-    opinion: tuple[float, ...] = ()
-    """Probability, to the teacher, that each candidate comes first, before any attempt; empty when it cannot say."""
     prompt: str = ""
     """Digest of the template that a language model was asked with; "" from a teacher that is a program."""
 

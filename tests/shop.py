@@ -7,6 +7,7 @@ gives 1/K.
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from gr2.lm.item_head import ItemHead, attach
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.vocabulary import grow
 from gr2.prompt.render import THINK
+from gr2.prompt.render import advised as in_advised_order
 from gr2.record import StageFolder
 from gr2.teach.rationale import choice
 from gr2.types import Item, Slate, Split, Timeline, Trace
@@ -96,9 +98,22 @@ def work(folder: Path) -> StageFolder:
     return StageFolder(path=folder, resumed=False)
 
 
+def advised(slates: Slates) -> Slates:
+    """With advice that is for the target in nine slates of ten, and otherwise for anyone."""
+    rng = np.random.default_rng(0)
+
+    def advice(slate: Slate) -> tuple[float, ...]:
+        said_K = rng.normal(size=K)
+        said_K[slate.target] += 10.0 * (rng.random() < 0.9)
+        return tuple(said_K.tolist())
+
+    return Slates(slates=tuple(replace(s, advice=advice(s)) for s in slates.slates))
+
+
 def oracle(slate: Slate) -> Trace:
-    """Names the candidate of the user's department, which is the target; the others keep their order."""
-    order = (slate.target, *(c for c in range(K) if c != slate.target))
+    """Names the candidate of the user's department, which is the target; then the others as the advice has them, or as
+    they came in."""
+    order = (slate.target, *(c for c in in_advised_order(slate) or range(K) if c != slate.target))
     return Trace(
         slate_id=slate.slate_id,
         thought=f"likes shop {choice(order)}",

@@ -20,12 +20,12 @@ FIRST, SECOND, _ = SLATES.split(Split.TRAIN)
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Two steps of made-up rollouts, the first slate shown as it came, the second shuffled."""
-    for folder, thing in (("01_corpus", shop.corpus()), ("02_sids", shop.semantic_ids()), ("04_slates", SLATES)):
+    for folder, thing in (("01_corpus", shop.corpus()), ("02_sids", shop.semantic_ids()), ("05_traces", SLATES)):
         (tmp_path / folder).mkdir()
         thing.save(tmp_path / folder)
     (tmp_path / "08_rl").mkdir()
-    write_json(tmp_path / "04_slates" / RECORD, {"digest": "abc"})
-    write_json(tmp_path / "08_rl" / RECORD, {"inputs": {"04_slates": "abc"}})
+    write_json(tmp_path / "05_traces" / RECORD, {"digest": "abc"})
+    write_json(tmp_path / "08_rl" / RECORD, {"inputs": {"05_traces": "abc"}})
     spelled = "<s_a_0><s_b_1>"
     words = [f"likes {spelled}</think><c_2><c_1><c_3><c_4><|end|>", "hm</think><c_1><c_1>", "hm</think><c_1><c_1>"]
     for step, slate, places in ((0, FIRST, (0, 1, 2, 3)), (1, SECOND, random_places(SECOND, 0))):
@@ -79,6 +79,6 @@ def test_nothing_there_is_the_users_error(run, step, slate, says):
 
 
 def test_rollouts_about_other_slates_are_the_users_error(run):
-    write_json(run / "04_slates" / RECORD, {"digest": "def"})
-    with pytest.raises(UserError, match="08_rl: made before 04_slates was made again"):
+    write_json(run / "05_traces" / RECORD, {"digest": "def"})
+    with pytest.raises(UserError, match="08_rl: made before 05_traces was made again"):
         rollouts.show_rollouts(run, None, None)

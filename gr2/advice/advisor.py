@@ -2,8 +2,9 @@
 
 Weights learn from timelines what they can; a look-up holds the timelines themselves. On Beauty, what follows the newest
 event, what sold last week and the likeness of texts say more than a model of a million weights that reads ids, and on
-MovieLens-100K the neighbours' votes do (docs/log.md). Their sum costs no training, so a ranker's score is the
-log-probability of an id and this advice (`lm.rank`).
+MovieLens-100K the neighbours' votes do (docs/log.md). So prompts show the order that this advice gives
+(`prompt.render`), the teacher judges by it (`teach.teacher`), and a ranker's score is the log-probability of an id and
+the advice (`lm.rank`).
 
 Three read the counts. A conditional logit with boosted trees upon it (`logit`, `trees`) and a network that multiplies
 features (`dcn`) look at each candidate alone; a small transformer (`prm`) sees the list. Advice is the mean of what
@@ -38,9 +39,9 @@ from gr2.advice.sequence import Sequences
 from gr2.advice.trees import grow
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
-from gr2.evaluate.propensity import Examination
+from gr2.progress import track
 from gr2.record import read_json, reading, write_json
-from gr2.retrieve.folds import held_out_fifth
+from gr2.retrieve.folds import held_out_fifth, user_folds
 from gr2.types import Slate
 
 NETWORKS: Mapping[str, tuple[Callable[[int, int], nn.Module], float]] = {
@@ -55,7 +56,8 @@ FILE, TREES = "advisor.safetensors", "advisor.trees.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Advisor:
-    """Three or four fitted rankers and all that their features are computed from. Written by s10_direct."""
+    """Three or four fitted rankers and all that their features are computed from. Written by s05_traces, and as it is
+    served by s10_direct."""
 
     knowledge: Knowledge
     logit: Logit
@@ -111,9 +113,16 @@ class Advisor:
 
     def _counted(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with the mean of logit with trees and the networks as their advice."""
-        if not slates or not self.logit.names:
-            return tuple(replace(s, advice=(0.0,) * len(s.candidates)) for s in slates)
+        if not slates:
+            return ()
         sample = self._sample(slates)
+        advised = with_advice(slates, self.counted(sample))
+        return advised if self.scale is None else self._told(advised, sample.without(SCORES), self.scale)
+
+    def counted(self, sample: Sample) -> np.ndarray:
+        """(S, K) that mean, of mean 0 over a slate; 0 where padded, and everywhere where nothing was learned."""
+        if not self.logit.names:
+            return np.zeros(sample.real_SK.shape)
         said_SK, read = self.logit.scores(sample), sample.without(SCORES)
         if self.trees:
             grown_M = np.asarray(self.trees.predict(read.x_SKF[read.real_SK], num_threads=1))
@@ -121,10 +130,7 @@ class Advisor:
         said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
         said_SK = np.where(read.real_SK, said_SK, 0)
         said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
-        advised = tuple(
-            replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
-        )
-        return advised if self.scale is None else self._told(advised, read, self.scale)
+        return np.where(read.real_SK, said_SK, 0)
 
     def _sample(self, slates: Sequence[Slate]) -> Sample:
         return Sample.of([s.newest(self.history) for s in slates], self.knowledge)
@@ -167,7 +173,7 @@ class Advisor:
         with reading(folder / FILE):
             tensors = load_file(folder / FILE)
         if not isinstance(meta, dict) or SEQUENCE not in meta or "baskets/data" not in tensors:
-            raise UserError(f"{folder / META}: written by an older gr2; make stage 10_direct again")
+            raise UserError(f"{folder / META}: written by an older gr2; make the stage again")
         with reading(folder / FILE):
             counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
             positions = meta["positions"]
@@ -202,31 +208,47 @@ def _whole(path: Path) -> str:
     return text
 
 
-def fit_advisor(
-    train: Sequence[Slate],
-    knowledge: Knowledge,
-    seed: int,
-    examination: Examination | None = None,
-    tells_features: bool = False,
-) -> Advisor:
-    """Logit, trees and networks, all learned from the training slates; nothing is advised where there is none. Clicks
-    of logged slates weigh as the chances of their places say, where `examination` knows them. `tells_features`: for a
-    model that reads them."""
-    if knowledge.vectors is not None:  # as `save` keeps them: a tree sees the smallest difference
-        knowledge = replace(knowledge, vectors=knowledge.vectors.astype(np.float16).astype(np.float32))
-    if not train:
+def rounded(knowledge: Knowledge) -> Knowledge:
+    """With text vectors as `Advisor.save` keeps them: a tree sees the smallest difference."""
+    if knowledge.vectors is None:
+        return knowledge
+    return replace(knowledge, vectors=knowledge.vectors.astype(np.float16).astype(np.float32))
+
+
+def fit_advisor(train: Sample, knowledge: Knowledge, seed: int) -> Advisor:
+    """Logit, trees and networks, all learned from the training slates; nothing is advised where there is none."""
+    if not train.slates:
         silent = Logit(names=(), weights=np.zeros(0))
         return Advisor(knowledge=knowledge, logit=silent, trees=None, networks={}, positions=1, history=1)
-    sample = Sample.of(train, knowledge, examination)
-    logit, read = fit_logit(sample), sample.without(SCORES)
+    logit, read = fit_logit(train), train.without(SCORES)
     return Advisor(
         knowledge=knowledge,
         logit=logit,
-        trees=grow(read, logit.scores(sample)),
+        trees=grow(read, logit.scores(train)),
         networks=learn(read, seed),
         positions=read.x_SKF.shape[1],
-        history=max(1, *(len(s.history) for s in train)),
-        scale=Scale.of(read) if tells_features else None,
+        history=max(1, *(len(s.history) for s in train.slates)),
+    )
+
+
+def cross_advised(train: Sample, knowledge: Knowledge, seed: int, folds: int) -> tuple[Slate, ...]:
+    """The training slates with advice as others will get it: of an advisor that learned from other folds of users. One
+    that learned from a slate knows its target too well."""
+    fold_of = user_folds(list(dict.fromkeys(s.user_id for s in train.slates)), folds, seed)
+    fold_S = np.array([fold_of[s.user_id] for s in train.slates], dtype=np.int64)
+    said_SK = np.zeros(train.real_SK.shape)
+    for number in track(range(folds), "advice, cross-fitted"):
+        judged_S = fold_S == number
+        if judged_S.any():
+            others = fit_advisor(train.at(~judged_S), knowledge, seed)
+            said_SK[judged_S] = others.counted(train.at(judged_S))
+    return with_advice(train.slates, said_SK)
+
+
+def with_advice(slates: Sequence[Slate], said_SK: np.ndarray) -> tuple[Slate, ...]:
+    """The slates with this advice."""
+    return tuple(
+        replace(s, advice=tuple(row[: len(s.candidates)].tolist())) for s, row in zip(slates, said_SK, strict=True)
     )
 
 

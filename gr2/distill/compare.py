@@ -9,7 +9,7 @@ Intervals come from a bootstrap that draws users, those of differences are paire
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import quantiles
@@ -104,13 +104,13 @@ def contestants(run: Run, students: Sequence[str]) -> list[Contestant]:
 
 def asked_at_once(run: Run, name: str, model: Checkpoint) -> list[Contestant]:
     """The model as it is, and alone where the served model hears advice."""
-    by_itself = [asked(run, name + ALONE, alone(run, model), AT_ONCE)] if run.direct.advice else []
+    by_itself = [asked(run, name + ALONE, alone(run, model), AT_ONCE)] if run.direct.renderer.advised else []
     return [asked(run, name, model, AT_ONCE), *by_itself]
 
 
 def alone(run: Run, model: Checkpoint) -> Checkpoint:
-    """The model without advice (what is silent weighs 0), the rest weighed by the validation slates as with it."""
-    return weigh(model, [replace(s, advice=()) for s in run.slates.split(Split.VALID)])
+    """The model without advice, its own voices weighed by the validation slates as with it."""
+    return weigh(model.alone(), run.slates.split(Split.VALID))
 
 
 def asked(run: Run, name: str, model: Checkpoint, way: Way) -> Contestant:

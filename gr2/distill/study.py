@@ -56,9 +56,9 @@ ASKED = 256
 def students(run: Run) -> dict[str, Path]:
     """Name -> folder of every student; goes on where a stopped call was."""
     kept = Traces.load(run.run / "05_traces").kept()
-    slates, teacher = Slates.load(run.run / "04_slates"), in_process(run.checkpoint(run.run / "08_rl").model)
+    slates, teacher = Slates.load(run.run / "05_traces"), in_process(run.checkpoint(run.run / "08_rl").model)
     middle, sft = run.run / "03_midtrain", s07_opd.sft_config(run.run / "06_sft")
-    inputs = [middle, run.run / "04_slates", run.run / "05_traces", run.run / "08_rl"]
+    inputs = [middle, run.run / "05_traces", run.run / "08_rl"]
 
     def taught(config: s07_opd.Config) -> Callable[[StageFolder], Checkpoint]:
         def train(work: StageFolder) -> Checkpoint:
@@ -84,7 +84,7 @@ def students(run: Run) -> dict[str, Path]:
 
 def rows(run: Run, table: str, made: Mapping[str, Path]) -> list[Result]:
     """Of the incoming order, the teacher and every student: what its answers are worth, and what it has forgotten."""
-    test = Slates.load(run.run / "04_slates").split(Split.TEST)
+    test = Slates.load(run.run / "05_traces").split(Split.TEST)
     users = np.array([s.user_id for s in test])
     incoming = per_slate(test, rank_incoming(test))
     found = [averaged(table, INCOMING, f"{m}, written", incoming[m], users) for m in METRICS]

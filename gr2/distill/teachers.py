@@ -44,9 +44,8 @@ def in_process(model: Any) -> Teacher:
 
 
 def itself_told(checkpoint: Checkpoint) -> Teacher:
-    """A model that reads the same prompt, but for the neighbours: these name the target and nothing else. With the
-    student's own weights it is self-distillation: what it would write if it knew, it learns to write unknowing (ours).
-    """
+    """A model that reads the same prompt, but for the advice: there the target is the first. With the student's own
+    weights it is self-distillation: what it would write if it knew, it learns to write unknowing (ours)."""
 
     @torch.no_grad()
     def say(drawn: Rollouts) -> Tensor:
@@ -57,8 +56,9 @@ def itself_told(checkpoint: Checkpoint) -> Teacher:
 
 
 def told(slate: Slate) -> Slate:
-    """The slate as it looks when neighbours vote for the target alone."""
-    return replace(slate, votes=tuple(float(c == slate.target) for c in range(len(slate.candidates))))
+    """The slate as it looks when the advice is for the target, and then for the others as it is."""
+    others = slate.advice or (0.0,) * len(slate.candidates)
+    return replace(slate, advice=tuple(max(others) + 1 if c == slate.target else a for c, a in enumerate(others)))
 
 
 def served(config: ServerConfig) -> Teacher:

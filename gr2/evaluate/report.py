@@ -39,6 +39,7 @@ from gr2.evaluate.report_scores import (
     unweighted,
     warnings,
 )
+from gr2.lm.checkpoint import META
 from gr2.record import RECORD, is_complete, read_json, read_metrics
 from gr2.types import Split
 
@@ -114,9 +115,9 @@ def _head(run: Path, scores: Scores, rankings: Mapping[str, Rankings], examined:
 
 
 def _hears_advice(run: Path) -> bool:
-    """False where advice was taken away, or validation slates gave it no weight."""
-    record = run / "10_direct" / RECORD
-    return not record.exists() or read_json(record)["counts"].get(ADVICE) != 0
+    """False where what is served is a model alone."""
+    meta = run / "10_direct" / META
+    return not meta.exists() or read_json(meta)["advised"]
 
 
 def _tile(scores: Scores, served: str, metric: str) -> str:

@@ -2,9 +2,9 @@
 
 Row by row one task is drawn. A row is a list of tokens and a mask that says where the loss counts.
 - preference: windows of users' histories, every id predicted from those before it.
-- slate (ours): such a window that ends in a list of candidates and the answer, in the words of the re-ranking
-  prompt; one candidate is the true next item, the others are made up. It teaches a model without
-  induction heads to bind: to copy from a list, and only from the list.
+- slate (ours): such a window that ends in a list of candidates, advice and the answer, in the words of the re-ranking
+  prompt; one candidate is the true next item, the others are made up, and so is the advice, which is better in some
+  rows than in others. It teaches a model without induction heads to bind: to copy from a list, and only from the list.
 - caption: id -> text and text -> id.
 - persona: a user's history with ids and text interleaved.
 - language: sentences about the catalogue without ids.
@@ -21,10 +21,15 @@ from gr2.artifacts import Corpus
 from gr2.corpus.ties import redrawn, training_ties
 from gr2.lm.vocabulary import IdTokens
 from gr2.prompt.gaps import BLIND, GAPS, UNKNOWN, Window, events_with_gaps
-from gr2.prompt.render import CANDIDATES, END, END_THINK, HISTORY, LABELS, NEIGHBOURS, THINK
+from gr2.prompt.render import ADVICE, CANDIDATES, END, END_THINK, HISTORY, LABELS, THINK
 from gr2.sid.spelling import defuse
-from gr2.teach.rationale import NAMED
 from gr2.types import Item
+
+UNADVISED = 0.1
+"""Share of made-up slates without advice."""
+KNOWN = (0.5, 4.0)
+"""How far made-up advice lifts the candidate to be taken above the others, in their standard deviations; drawn evenly
+between these for each row: from little better than chance to nearly always right."""
 
 
 class Mix(BaseModel):
@@ -68,7 +73,7 @@ class Marks:
 
     history: int
     candidates: int
-    neighbours: int
+    advice: int
     think: int
     end_think: int
     end: int
@@ -80,7 +85,7 @@ class Marks:
         return cls(
             history=number(HISTORY),
             candidates=number(CANDIDATES),
-            neighbours=number(NEIGHBOURS),
+            advice=number(ADVICE),
             think=number(THINK),
             end_think=number(END_THINK),
             end=number(END),
@@ -94,11 +99,10 @@ def candidate_list(marks: Marks, spelled: Sequence[Sequence[int]]) -> list[int]:
     return [marks.candidates, *(token for sid, label in pairs for token in (*sid, label))]
 
 
-def spoken_answer(marks: Marks, spelled: Sequence[Sequence[int]], order: Sequence[int], named: int) -> list[int]:
-    """The first `named` of `order` by id and label, and then the labels of all: these, and the rest as listed."""
-    thought = [token for c in order[:named] for token in (*spelled[c], marks.labels[c])]
-    answer = [marks.labels[c] for c in (*order[:named], *sorted(order[named:]))]
-    return [*thought, marks.end_think, *answer, marks.end]
+def spoken_answer(marks: Marks, order: Sequence[int]) -> list[int]:
+    """The label of the first of `order`, as a thought leads to it, and then the labels of all."""
+    labels = [marks.labels[c] for c in order]
+    return [labels[0], marks.end_think, *labels, marks.end]
 
 
 def sentence(item: Item) -> str:
@@ -194,17 +198,29 @@ class AlignmentTasks:
         spelled = [self.spelled[i] for i in listed]
         *gaps, now = self._gaps(window, rng)
         past = self._told(history, gaps)
-        asked = [*now, *candidate_list(self.marks, spelled), self.marks.neighbours, self.marks.think]
+        first = listed.index(target)
+        advised = self._advised(rng, len(listed), first)
+        advice = [self.marks.advice, *(self.marks.labels[c] for c in advised)]
+        asked = [*now, *candidate_list(self.marks, spelled), *advice, self.marks.think]
         if rng.random() < 0.5:  # the id at once, as the one-pass ranker reads it
             asked.append(self.marks.end_think)
             answer = self.spelled[target]
         else:
-            behind = [c for c in rng.permutation(len(listed)).tolist() if listed[c] != target]
-            answer = spoken_answer(self.marks, spelled, [listed.index(target), *behind], NAMED)
+            behind = [c for c in advised or range(len(listed)) if c != first]
+            answer = spoken_answer(self.marks, [first, *behind])
         return Row(
             tokens=[*past.tokens, *asked, *answer],
             counts=[*past.counts, *[False] * len(asked), *[True] * len(answer)],
         )
+
+    def _advised(self, rng: np.random.Generator, k: int, first: int) -> list[int]:
+        """Positions of the candidates as made-up advice has them, which knows of the one to be taken what the row's
+        advisor knows; none in some rows, so that a slate without advice can be read too."""
+        if rng.random() < UNADVISED:
+            return []
+        said_K = rng.normal(size=k)
+        said_K[first] += rng.uniform(*KNOWN)
+        return np.argsort(-said_K).tolist()
 
     def caption(self, rng: np.random.Generator) -> Row:
         def piece(i: int) -> list[int]:

@@ -36,7 +36,7 @@ class Checkpoint:
     """Weight of the log-probability of an id, or of the score of a model that reads features. With those below, from
     s10_direct on, such that scores are log-odds."""
     advice: float = 0.0
-    """Weight of the slates' advice; not 0 from s10_direct on."""
+    """Weight of the slates' advice, likewise; 0 before."""
     items: float = 0.0
     """Weight of the item head's scores, likewise."""
     anyone: float = 0.0
@@ -67,6 +67,10 @@ class Checkpoint:
     def with_model(self, model: Any) -> "Checkpoint":
         return replace(self, model=model)
 
+    def alone(self) -> "Checkpoint":
+        """Its prompts show no advice from now on."""
+        return replace(self, renderer=replace(self.renderer, advised=False))
+
     def with_compressor(self, compressor: Compressor) -> "Checkpoint":
         """Its prompts show short contexts from now on."""
         return replace(self, compressor=compressor, renderer=replace(self.renderer, short=compressor.short))
@@ -87,6 +91,7 @@ class Checkpoint:
                 "template_digest": self.renderer.template.digest,
                 "markers": self.renderer.markers,
                 "history": self.renderer.history,
+                "advised": self.renderer.advised,
                 "gaps": self.renderer.gaps,
                 **self.voices,
             },
@@ -125,6 +130,8 @@ class Checkpoint:
         feature_reader.load_into(model, folder)
         model.to(home())
         checkpoint = replace(checkpoint, **{name: meta[name] for name in VOICES if name in meta})
+        if not meta["advised"]:
+            checkpoint = checkpoint.alone()
         if (folder / context.META).exists():
             return checkpoint.with_compressor(Compressor.load(folder, corpus, ids))
         return checkpoint

@@ -1,10 +1,12 @@
-"""The whole ranking from one forward pass: every candidate's id scored at once through a tree mask (ours).
+"""The whole ranking from one forward pass: every candidate scored at once (ours).
 
-After the text stand the K candidates as K branches. A branch sees the text and itself, not its
+Where a thought is open, which goes on with the label of the candidate that it arrives at, a candidate's score is the
+log-probability of its label. Where it is closed and nothing was thought, it is that of the candidate's id, through a
+tree mask: after the text stand the K candidates as K branches. A branch sees the text and itself, not its
 siblings, and its position numbers go on from the text's end, so its log-probability is exactly that of
 writing this id as the first of the answer. The first code of all branches is read at the text's last
 token, so a branch needs only its S - 1 first tokens: K (S - 1) tokens instead of K S decoding steps.
-In training the branches may hang in the middle of a text, so that one pass serves its words too.
+In training the candidates may be scored in the middle of a text, so that one pass serves its words too.
 
 A model that reads features (`lm.feature_reader`) has a branch of the whole id and the candidate's label, where the
 features are added and the score is read.
@@ -36,12 +38,12 @@ class TreeBatch:
     attention_mask: Tensor
     """(B, 1, T, T) additive float mask."""
     spelled: Tensor
-    """(B, K, S) token numbers of the candidates."""
+    """(B, K, S) token numbers of the candidates; S = 1 where labels are scored."""
     features: Tensor | None
     """(B, K, F) what is added to the last tokens of the branches, for a model that reads it; R = S - 1 without,
     R = S + 1 with it."""
     stem: Tensor
-    """(B,) column of the last token that the branches see."""
+    """(B,) column of the last token that is read before the candidates are scored."""
     text_length: int
     """P"""
 
@@ -61,8 +63,8 @@ def tree_batch(
     features_BKF: Tensor | None = None,
 ) -> TreeBatch:
     """Pad texts on the left and hang the candidates on them. Every slate of a batch has the same K. `stems`: how many
-    tokens of each text its branches see; all, if left out. `labels`, the tokens of K labels, and features go
-    together."""
+    tokens of each text are read before they are scored; all, if left out. `labels`, the tokens of K labels, and
+    features go together."""
     b, k, _ = spelled_BKS.shape
     branches_BKR = spelled_BKS[:, :, :-1]
     if features_BKF is not None:
@@ -119,8 +121,8 @@ def hidden_states(model: Any, batch: TreeBatch) -> Tensor:
 
 
 def read_candidates(model: Any, hidden_BTD: Tensor, batch: TreeBatch) -> Tensor:
-    """(B, K) log-probability of each candidate's spelled id as the next tokens after the text's stem; of a model that
-    reads features, its score behind the label."""
+    """(B, K) log-probability of each candidate's id, or label, as the next tokens after the text's stem; of a model
+    that reads features, its score behind the label."""
     reader = reader_of(model)
     if reader is not None and batch.features is not None:
         return reader.scores(hidden_BTD[:, batch.ends.to(hidden_BTD.device)])

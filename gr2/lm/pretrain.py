@@ -26,7 +26,7 @@ from gr2.lm.memory import keep_freed_memory
 from gr2.lm.nano import NanoConfig, new_model
 from gr2.lm.shops import Shops
 from gr2.lm.train import FitConfig, fit
-from gr2.prompt.render import CONTROL_TOKENS, END, NEIGHBOURS, PAD
+from gr2.prompt.render import ADVICE, CONTROL_TOKENS, END, PAD
 from gr2.record import StageFolder, stage_folder
 from gr2.sid.spelling import tokens
 
@@ -34,7 +34,7 @@ WEIGHTS = "nano.safetensors"
 EMBEDDINGS, NAMES = "token_embeddings", "tokens"
 CODEBOOK_SIZES = (64, 64, 64, 64)
 WORDS = 64
-KNOWN = tuple(token for token in CONTROL_TOKENS if token != NEIGHBOURS)
+KNOWN = tuple(token for token in CONTROL_TOKENS if token != ADVICE)
 """Control tokens that made-up shops use; all others are new to a user's run, as its words are."""
 FIT = FitConfig(steps=4000, batch_size=32, learning_rate=5e-3, weight_decay=0.01, warmup_steps=100)
 STOP = 1300

@@ -1,8 +1,8 @@
 """From slates to rankings: by thinking first, at once, or by writing everything out.
 
-Thinking and at once, the ranking is read from one forward pass over the candidates' ids, where the thought has given
-its reasons or behind the prompt, from the item head where the history ends, and from the advice beside them. It is
-always a permutation.
+The ranking is read from one forward pass: thinking, from the candidates' labels where the thought has given its
+reasons; at once, from their ids behind the prompt; and both times from the item head where the history ends, and from
+the advice beside them. It is always a permutation.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from gr2.lm.item_head import head_of
 from gr2.lm.onepass import TreeBatch, hidden_states, read_candidates, tree_batch
 from gr2.progress import track
 from gr2.prompt.parse import parse
-from gr2.prompt.render import CANDIDATES, HISTORY, LABELS
+from gr2.prompt.render import CANDIDATES, END_THINK, HISTORY, LABELS
 from gr2.teach.rationale import ARROW
 from gr2.types import AnswerStatus, Ranking, Slate
 
@@ -117,9 +117,9 @@ def voices(checkpoint: Checkpoint, texts: Sequence[Sequence[int]], slates: Seque
 def read_voices(
     checkpoint: Checkpoint, hidden_BTD: Tensor, tree: TreeBatch, texts: Sequence[Sequence[int]], slates: Sequence[Slate]
 ) -> Tensor:
-    """(B, K, 4) all that speaks for a candidate: the log-probability of its id behind the text, the advice, what the
-    item head says of it where the history ends, and what it says of it where the history begins, which it would say of
-    anyone (0 where there is no head). All slates have one K."""
+    """(B, K, 4) all that speaks for a candidate: the log-probability of its id, or label, behind the text, the advice,
+    what the item head says of it where the history ends, and what it says of it where the history begins, which it
+    would say of anyone (0 where there is no head). All slates have one K."""
     words_BK = read_candidates(checkpoint.model, hidden_BTD, tree)
     items_BK = anyone_BK = torch.zeros_like(words_BK)
     head = head_of(checkpoint.model)
@@ -140,10 +140,13 @@ def slate_tree(
     slates: Sequence[Slate],
     stems: Sequence[int] | None = None,
 ) -> TreeBatch:
-    """Tokens of texts about slates of one K, with the slates' candidates as branches; `stems` as in `tree_batch`."""
+    """Texts about slates of one K with what is scored of the candidates: their labels where a thought is open, their
+    ids where it is closed; `stems` as in `tree_batch`."""
+    number: Any = checkpoint.tokenizer.convert_tokens_to_ids
     spelled = torch.stack([checkpoint.id_tokens.of(s.candidates) for s in slates])
-    pad = checkpoint.tokenizer.pad_token_id
-    if reader_of(checkpoint.model) is None:
-        return tree_batch(texts, spelled, pad, stems)
-    labels: Any = checkpoint.tokenizer.convert_tokens_to_ids(list(LABELS[: spelled.shape[1]]))
-    return tree_batch(texts, spelled, pad, stems, labels, features_of(slates))
+    labels, pad = number(list(LABELS[: spelled.shape[1]])), checkpoint.tokenizer.pad_token_id
+    if reader_of(checkpoint.model) is not None:
+        return tree_batch(texts, spelled, pad, stems, labels, features_of(slates))
+    if texts[0][-1 if stems is None else stems[0] - 1] != number(END_THINK):
+        spelled = torch.tensor(labels)[None, :, None].expand(len(slates), -1, 1)
+    return tree_batch(texts, spelled, pad, stems)

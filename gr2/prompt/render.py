@@ -1,10 +1,10 @@
 """From a slate to the words a model reads and writes. Templates are checked files, known by their digest.
 
 A prompt that ends in `<think>` is completed by `thought</think>answer<|end|>`. Candidates are listed with labels, and
-the answer is the K labels, best first: a small model that writes ids repeats itself (docs/log.md). Thoughts cite ids
-(P2 §3), those of candidates before their label, as in the list. Neighbours advise by naming candidates, where they
-were asked. After a prompt that ends in `<think></think>` nothing is written: the candidates' ids are scored in one
-pass.
+from there on are named by them, one token each: a small model that writes ids repeats itself, or gives an id another's
+label (docs/log.md). Thoughts cite the history by ids (P2 §3). What counts say (`advice.advisor`) stands behind the
+list, as the labels in the order that it advises. After a prompt that ends in `<think></think>` nothing is written: the
+candidates' ids are scored in one pass.
 """
 
 import re
@@ -18,15 +18,13 @@ from gr2.record import digest_bytes
 from gr2.sid.spelling import defuse, spell
 from gr2.types import Item, SemanticId, Slate
 
-HISTORY, CANDIDATES, NEIGHBOURS = "<|history|>", "<|candidates|>", "<|neighbours|>"
+HISTORY, CANDIDATES, ADVICE = "<|history|>", "<|candidates|>", "<|advice|>"
 THINK, END_THINK = "<think>", "</think>"
 END, PAD = "<|end|>", "<|pad|>"
 MAX_LABELS = 20
 """Longest slate that can be asked about."""
-ADVISED = 3
-"""Candidates shown that the neighbours vote for most."""
 LABELS = tuple(f"<c_{number}>" for number in range(1, MAX_LABELS + 1))
-CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, NEIGHBOURS, THINK, END_THINK, *LABELS)
+CONTROL_TOKENS = (PAD, END, HISTORY, CANDIDATES, ADVICE, THINK, END_THINK, *LABELS)
 
 _CITATION = re.compile(r"\[([hc])(\d+)\]")
 
@@ -41,7 +39,7 @@ class Template:
     candidate: str
     """Of the candidates; field `label` beside those of an item."""
     prompt: str
-    """Fields: history, candidates, neighbours."""
+    """Fields: history, candidates, advice."""
 
     @cached_property
     def digest(self) -> str:
@@ -52,17 +50,16 @@ def load_template(name: str) -> Template:
     """The checked file `templates/<name>.txt`. Raises FileNotFoundError for a name that is no file."""
     text = (files("gr2.prompt") / "templates" / f"{name}.txt").read_text(encoding="utf-8")
     head, item, candidate, prompt = re.split(r"^\[(?:item|candidate|prompt)\]\n", text, flags=re.MULTILINE)
-    if head or not {"{history}", "{candidates}", "{neighbours}"} <= set(re.findall(r"{\w+}", prompt)):
+    if head or not {"{history}", "{candidates}", "{advice}"} <= set(re.findall(r"{\w+}", prompt)):
         raise ValueError(
-            f"template {name}: wants [item], [candidate] and a [prompt] of {{history}}, {{candidates}}, {{neighbours}}"
+            f"template {name}: wants [item], [candidate] and a [prompt] of {{history}}, {{candidates}}, {{advice}}"
         )
     return Template(name=name, item=item.rstrip("\n"), candidate=candidate.rstrip("\n"), prompt=prompt.rstrip("\n"))
 
 
 def advised(slate: Slate) -> list[int]:
-    """The candidates with most votes, most first, ties in incoming order; none where nobody votes."""
-    voted = [c for c in range(len(slate.votes)) if slate.votes[c] > 0]
-    return sorted(voted, key=lambda c: -slate.votes[c])[:ADVISED]
+    """The candidates, those first that the advice is most for, ties in incoming order; none without advice."""
+    return sorted(range(len(slate.advice)), key=lambda c: -slate.advice[c])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +75,8 @@ class Renderer:
     """How many of the newest history items are shown."""
     short: Callable[[Sequence[str]], tuple[str, ...]] | None = None
     """Which of them are shown in their place; the context compressor."""
+    advised: bool = True
+    """Whether the order is shown that the slate's advice gives."""
     gaps: bool = False
     """Whether a token before every history item, and one behind them, says how long after the one before it came."""
 
@@ -115,7 +114,7 @@ class Renderer:
         body = self.template.prompt.format(
             history="".join(history),
             candidates="".join(self.item(i, label) for i, label in zip(slate.candidates, LABELS, strict=False)),
-            neighbours="".join(self.item(slate.candidates[c]) for c in advised(slate)),
+            advice=self.answer(advised(slate)) if self.advised else "",
         )
         return body + THINK + ("" if think else END_THINK)
 
@@ -124,8 +123,8 @@ class Renderer:
         return "".join(LABELS[c] for c in order)
 
     def thought(self, slate: Slate, text: str) -> str:
-        """A trace's thought with its citations spelled: `[h1]`, the newest history item, becomes its id,
-        `[c1]`, the first candidate, its id and label.
+        """A trace's thought with its citations spelled: `[h1]`, the newest history item, becomes its id, and `[c1]`,
+        the first candidate, its label.
 
         Raises IndexError for a citation of what the prompt does not show.
         """
@@ -133,6 +132,6 @@ class Renderer:
 
         def spelled(match: re.Match[str]) -> str:
             kind, number = match.group(1), int(match.group(2)) - 1
-            return self.sid(shown[number]) if kind == "h" else self.sid(slate.candidates[number]) + LABELS[number]
+            return self.sid(shown[number]) if kind == "h" else LABELS[: len(slate.candidates)][number]
 
         return _CITATION.sub(spelled, text)

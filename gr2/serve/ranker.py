@@ -54,7 +54,7 @@ class Bundle:
         slates without votes or advice these are asked for, as far as the model hears them.
         """
         slates = [s if s.votes else self._asked(s) for s in slates]
-        slates = self.advised(slates) if self.model.advice else self.advisor.tell(slates)
+        slates = self.advised(slates) if self.model.renderer.advised else self.advisor.tell(slates)
         rankings: dict[str, Ranking] = {}
         for _, group in groupby(sorted(slates, key=_size), key=_size):  # a batch holds slates of one size
             same = list(group)

@@ -1,10 +1,12 @@
-"""Stage 5: a teacher reasons about the training slates; kept and refused traces, each with its reason.
+"""Stage 5: what counts say of each slate, and a teacher reasons about the training slates.
 
-The teacher is a program that weighs evidence, or a language model behind an OpenAI-compatible endpoint. The program's
-plain rankings of the validation and test slates are saved in either case, as the reference row of the table: how far
-statistics that the student never sees can go.
+Prompts show the order of the advice (`advice.advisor`) from here on; training slates get that of an advisor that
+learned from other users. The teacher is a program that weighs evidence and hears the advice, or a language model
+behind an OpenAI-compatible endpoint. Its traces are kept or refused, each with its reason. What the program says of
+validation and test slates by its evidence alone is saved in either case, as a reference row of the table.
 
-Reads: 01_corpus, 04_slates. Writes: traces.jsonl, teacher_valid/ and teacher_test/ (rankings.parquet), summary.json.
+Reads: 01_corpus, 02_sids, 04_slates. Writes: slates.parquet (with advice), the advisor (advisor.safetensors,
+advisor.json), traces.jsonl, teacher_valid/ and teacher_test/ (rankings.parquet), summary.json.
 Source: P1 §3 and P2 §3 (a language model, rejection and targeted sampling); the program is ours.
 """
 
@@ -16,7 +18,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gr2.artifacts import Corpus, Rankings, Slates, Traces
+from gr2.advice.advisor import Advisor, cross_advised, fit_advisor, rounded
+from gr2.advice.features import Knowledge
+from gr2.advice.sample import Sample
+from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, Traces, load_text_vectors
 from gr2.evaluate.propensity import Examination
 from gr2.record import stage_folder, write_json
 from gr2.teach import llm
@@ -28,7 +33,9 @@ from gr2.teach.teacher import Opinions, opine
 from gr2.types import Split, Trace
 
 NAME = "05_traces"
-READS = ("01_corpus", "04_slates")
+READS = ("01_corpus", "02_sids", "04_slates")
+ADVISOR_FOLDS = 3
+"""Groups of users for cross-fitting the advice; each costs the training of two networks."""
 
 
 class Config(BaseModel):
@@ -79,13 +86,15 @@ def teach(
     tried: llm.Tried | None = None,
     examined: Examination | None = None,
 ) -> Taught:
-    """Fit the program, sample its traces on training slates and rank the others. UserError without training slates.
+    """Fit the program, sample its traces on training slates, which have advice, and rank the others. UserError without
+    training slates.
 
     The traces are instead those of a language model when there is what one has `tried`.
     """
     opinions = opine(corpus, slates.slates, config.folds, seed, examined)
     words = lexicon(corpus.items)
-    training = opinions.of(Split.TRAIN)
+    heard = opinions.hearing()
+    training = heard.of(Split.TRAIN)
     refusals = Counter[str]()
     if tried:
         traces, refusals = llm.traces_of(tried)
@@ -102,7 +111,7 @@ def teach(
             for split, part in held_out.items()
         },
         summary={
-            "teacher": {split.value: first_place(part) for split, part in {Split.TRAIN: training, **held_out}.items()},
+            "teacher": {split.value: first_place(heard.of(split)) for split in Split},
             **kept_shares(slates, traces),
             "refusals": dict(refusals.most_common()),
             **({"bill": tried.bill} if tried else {}),
@@ -110,8 +119,22 @@ def teach(
     )
 
 
+def advise(
+    run: Path, corpus: Corpus, slates: Slates, seed: int, examined: Examination | None
+) -> tuple[Advisor, Slates]:
+    """The advisor of all training slates, and the slates with advice, those for training with that of others."""
+    codes, vectors = SemanticIds.load(run / READS[1]).codes, load_text_vectors(run / READS[1])
+    knowledge = rounded(Knowledge.of(corpus, seed, vectors, codes))
+    train = Sample.of(slates.split(Split.TRAIN), knowledge, examined)
+    advisor = fit_advisor(train, knowledge, seed)
+    crossed = cross_advised(train, knowledge, seed, ADVISOR_FOLDS)
+    held_out = advisor.advise([s for s in slates.slates if s.split is not Split.TRAIN])
+    advised = {s.slate_id: s for s in (*crossed, *held_out)}
+    return advisor, Slates(slates=tuple(advised[s.slate_id] for s in slates.slates))
+
+
 def first_place(opinions: Opinions) -> dict[str, float | None]:
-    """R@1 of the plain teacher and of the incoming order, given the target is in the slate; None without slates."""
+    """R@1 of the teacher and of the incoming order, given the target is in the slate; None without slates."""
     n = len(opinions.slates)
     hits = sum(order[0] == s.target for order, s in zip(opinions.orders, opinions.slates, strict=True))
     incoming = sum(s.target == 0 for s in opinions.slates)
@@ -148,11 +171,18 @@ def ask_llm(corpus: Corpus, slates: Slates, config: Config, seed: int) -> llm.Tr
 
 
 def main(run: Path, config: Config, seed: int) -> None:
-    corpus, slates = Corpus.load(run / READS[0]), Slates.load(run / READS[1])
+    corpus, slates, examined = (
+        Corpus.load(run / READS[0]),
+        Slates.load(run / READS[2]),
+        Examination.load(run / READS[2]),
+    )
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         asked = ask_llm(corpus, slates, config, seed)
-        taught = teach(corpus, slates, config, seed, asked, Examination.load(run / READS[1]))
+        advisor, advised = advise(run, corpus, slates, seed, examined)
+        advisor.save(work.path)
+        advised.save(work.path)
+        taught = teach(corpus, advised, config, seed, asked, examined)
         taught.traces.save(work.path)
         for rankings in taught.rankings.values():
             (work.path / rankings.ranker).mkdir(exist_ok=True)

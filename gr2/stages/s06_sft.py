@@ -2,14 +2,15 @@
 
 A trace is learned as text: its thought, the candidates that the thought arrives at, and the answer. Nothing of the
 prompt is learned. Beside it the model learns what to believe: the probability that each candidate comes first, read
-from the candidates' ids in one forward pass, at once (after `<think></think>`) and where a thought has given its
-reasons (after the arrow). So one model can be asked either way, and its thoughts arrive at what it believes.
+in one forward pass from the candidates' ids, at once (after `<think></think>`), and from their labels where a thought
+has given its reasons (after the arrow). So one model can be asked either way, and its thoughts arrive at what it
+believes.
 
-Reads: 01_corpus, 02_sids, 03_midtrain, 04_slates, 05_traces. Writes: a checkpoint, metrics.jsonl.
+Reads: 01_corpus, 02_sids, 03_midtrain, 05_traces. Writes: a checkpoint, metrics.jsonl.
 Source: P1 §3, loss = -lambda_r sum log P(reasoning) - lambda_o sum log P(answer); the beliefs are ours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from gr2.advice.advisor import advice_of
 from gr2.artifacts import Corpus, SemanticIds, Slates, Traces
 from gr2.errors import UserError
 from gr2.evaluate.metrics import recall_at_1
@@ -31,11 +33,11 @@ from gr2.lm.rank import rank_by_writing, rank_in_one_pass, scores_at_once, slate
 from gr2.lm.train import FitConfig, fit
 from gr2.prompt.render import END, END_THINK
 from gr2.record import StageFolder, stage_folder
-from gr2.teach.rationale import ARROW, written
+from gr2.teach.rationale import ARROW
 from gr2.types import Slate, Split, Trace
 
 NAME = "06_sft"
-READS = ("01_corpus", "02_sids", "03_midtrain", "04_slates", "05_traces")
+READS = ("01_corpus", "02_sids", "03_midtrain", "05_traces")
 
 
 class Config(BaseModel):
@@ -50,7 +52,7 @@ class Config(BaseModel):
     direct_share: float = Field(0.5, gt=0, lt=1)
     """Share of each batch that is answered at once (ours)."""
     opinion_share: float = Field(0.8, ge=0, le=1)
-    """Share of a belief that is the teacher's opinion, where it has one; the rest is the candidate that was taken
+    """Share of a belief that is the advice, by which the teacher judges; the rest is the candidate that was taken
     (ours: rejection alone drops the hardest slates)."""
     fit: FitConfig
     """Training."""
@@ -84,7 +86,7 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
                 [renderer.prompt(s, think=True) for s in of],
                 [renderer.thought(s, reasons + arrow) for s, (reasons, arrow, _) in pairs],
                 [renderer.thought(s, choice) + END_THINK for s, (_, _, choice) in pairs],
-                [renderer.answer(written(t.order)) + END for t in traces],
+                [renderer.answer(t.order) + END for t in traces],
             )
         ]
     except IndexError:
@@ -108,23 +110,23 @@ def make_rows(checkpoint: Checkpoint, slates: Slates, traces: Sequence[Trace], c
 
 def thinking_loss(checkpoint: Checkpoint, rows: Rows, picks: Sequence[int], beliefs_BK: Tensor) -> Tensor:
     """Weighted next-token loss of thought and answer, in nats a weighted token (P1), and where the reasons end the
-    cross-entropy, in nats a slate, of writing the id of each candidate as likely as the belief has it (ours); both from
-    one forward pass."""
+    cross-entropy, in nats a slate, of writing the label of each candidate as likely as the belief has it (ours); both
+    from one forward pass."""
     model, slates = checkpoint.model, [rows.slates[i] for i in picks]
     tree = slate_tree(checkpoint, [rows.tokens[i] for i in picks], slates, [rows.stems[i] for i in picks])
     hidden_BTD = hidden_states(model, tree)
     words = read_words(model, hidden_BTD, tree, [rows.weights[i] for i in picks])
     logp_BK = read_candidates(model, hidden_BTD, tree)
-    # Not normalised over the candidates: what is left for other ids makes thoughts go round in circles (docs/log.md).
+    # Not normalised over the candidates: what is left for other words makes thoughts go round in circles (docs/log.md).
     return words - (beliefs_BK.to(logp_BK.device) * logp_BK).sum(-1).mean()
 
 
-def beliefs(slates: Sequence[Slate], opinions: Mapping[str, Tensor], share: float) -> Tensor:
-    """(B, K) the probability that each candidate comes first: `share` of it the teacher's, the rest what was taken."""
-    taken = one_hot(torch.tensor([s.target for s in slates]), len(slates[0].candidates)).float()
-    return torch.stack(
-        [share * opinions.get(s.slate_id, t) + (1 - share) * t for s, t in zip(slates, taken, strict=True)]
-    )
+def beliefs(slates: Sequence[Slate], share: float) -> Tensor:
+    """(B, K) the probability that each candidate comes first: `share` of it as the advice has it, the rest what was
+    taken; all of it where there is no advice."""
+    taken_BK = one_hot(torch.tensor([s.target for s in slates]), len(slates[0].candidates)).float()
+    shares_B1 = torch.tensor([[share if s.advice else 0.0] for s in slates])
+    return shares_B1 * advice_of(slates).softmax(-1) + (1 - shares_B1) * taken_BK
 
 
 def belief_loss(scores_BK: Tensor, beliefs_BK: Tensor) -> Tensor:
@@ -140,7 +142,6 @@ def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, 
         raise UserError("05_traces: no trace was kept; raise [traces] attempts")
     rows = make_rows(checkpoint, slates, kept, config)
     train = slates.split(Split.TRAIN)
-    opinions = {t.slate_id: torch.tensor(t.opinion) for t in traces.traces if t.opinion}
     n_direct = round(config.fit.batch_size * config.direct_share)
     if not 0 < n_direct < config.fit.batch_size:
         of = f"direct_share = {config.direct_share} of fit.batch_size = {config.fit.batch_size}"
@@ -150,7 +151,7 @@ def sft(checkpoint: Checkpoint, slates: Slates, traces: Traces, config: Config, 
     def loss_of(step: int) -> Tensor:
         picks = epoch_picks(len(kept), config.fit.batch_size - n_direct, step, seed)
         asked = [train[i] for i in epoch_picks(len(train), n_direct, step, seed + 1)]
-        told = [beliefs(of, opinions, config.opinion_share) for of in ([rows.slates[i] for i in picks], asked)]
+        told = [beliefs(of, config.opinion_share) for of in ([rows.slates[i] for i in picks], asked)]
         at_once = belief_loss(scores_at_once(checkpoint, asked), told[1])
         return thinking_loss(checkpoint, rows, picks, told[0]) + at_once + forgetting(asked)
 
@@ -183,7 +184,7 @@ def valid_metrics(checkpoint: Checkpoint, slates: Sequence[Slate]) -> dict[str, 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
     checkpoint = Checkpoint.load(run / READS[2], corpus, ids)
-    slates, traces = Slates.load(run / READS[3]), Traces.load(run / READS[4])
+    slates, traces = Slates.load(run / READS[3]), Traces.load(run / READS[3])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         sft(checkpoint, slates, traces, config, seed, work)

@@ -6,7 +6,7 @@ that never wrote a thought would draw none) it answers training slates, and lear
 from the teacher's opinion of each of its tokens. Where it is its own teacher, it is the fine-tuned model, which writes
 already. 08_rl goes on from here.
 
-Reads: 01_corpus, 02_sids, 03_midtrain, 04_slates, 05_traces, 06_sft, and the teacher's folder. Writes: a checkpoint,
+Reads: 01_corpus, 02_sids, 03_midtrain, 05_traces, 06_sft, and the teacher's folder. Writes: a checkpoint,
 metrics.jsonl. Source: P2 §5, Eq. 4; forward KL, the cold start and the student as its own teacher are ours.
 """
 
@@ -42,7 +42,7 @@ from gr2.teach.endpoint import ServerConfig
 from gr2.types import AnswerStatus, Slate, Split, Trace
 
 NAME = "07_opd"
-READS = ("01_corpus", "02_sids", "03_midtrain", "04_slates", "05_traces", "06_sft")
+READS = ("01_corpus", "02_sids", "03_midtrain", "05_traces", "06_sft")
 ITSELF = "itself"
 TOLD = ("forward_kl", "sft")
 """Objectives that read traces and write nothing."""
@@ -237,7 +237,7 @@ def thinking_metrics(checkpoint: Checkpoint, slates: Sequence[Slate], thought_to
 def start(run: Path, config: Config, corpus: Corpus, ids: SemanticIds, seed: int, work: StageFolder) -> Checkpoint:
     """The student as it is before it has met the teacher."""
     if config.teacher == ITSELF:
-        return Checkpoint.load(run / READS[5], corpus, ids)
+        return Checkpoint.load(run / READS[4], corpus, ids)
     if config.student is None:
         return Checkpoint.load(run / READS[2], corpus, ids)
     folder = work.path / "midtrained"
@@ -258,8 +258,8 @@ def main(run: Path, config: Config, seed: int) -> None:
         corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
         student = start(run, config, corpus, ids, seed, work)
         teacher = meet(config, student, corpus, ids)
-        kept = Traces.load(run / READS[4]).kept()
-        opd(student, teacher, Slates.load(run / READS[3]), kept, config, sft_config(run / READS[5]), seed, work)
+        slates, kept = Slates.load(run / READS[3]), Traces.load(run / READS[3]).kept()
+        opd(student, teacher, slates, kept, config, sft_config(run / READS[4]), seed, work)
         student.save(work.path)
         work.counts["parameters"] = student.model.num_parameters()
         work.counts["nats_per_item"] = s03_midtrain.validation_nats(student, corpus)["nats_per_item"]

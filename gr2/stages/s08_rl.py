@@ -6,7 +6,7 @@ rollouts.jsonl (`gr2 rollouts` shows them), and the weights kept are those that 
 
 It goes on from 07_opd where that stage made a model, and from 06_sft otherwise.
 
-Reads: 01_corpus, 02_sids, 04_slates, 06_sft, 07_opd. Writes: a checkpoint, metrics.jsonl, rollouts.jsonl.
+Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 06_sft, 07_opd. Writes: a checkpoint, metrics.jsonl, rollouts.jsonl.
 Source: P1 §4, P2 §4, DAPO; values of P3 where stated.
 """
 
@@ -43,7 +43,7 @@ from gr2.rl.shown import random_places, shown_as
 from gr2.types import Slate, Split
 
 NAME = "08_rl"
-READS = ("01_corpus", "02_sids", "04_slates", "06_sft", "07_opd")
+READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "06_sft", "07_opd")
 ROLLOUTS = "rollouts.jsonl"
 LOGGED = ("reward", "reward_std", "completions/mean_length", "dynamic_sampling/live_share", "entropy")
 """Of what TRL logs."""
@@ -240,8 +240,8 @@ class Advance(TrainerCallback):
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-    before = READS[4] if is_checkpoint(run / READS[4]) else READS[3]
-    slates, checkpoint = Slates.load(run / READS[2]), Checkpoint.load(run / before, corpus, ids)
+    before = READS[5] if is_checkpoint(run / READS[5]) else READS[4]
+    slates, checkpoint = Slates.load(run / READS[3]), Checkpoint.load(run / before, corpus, ids)
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         rl(checkpoint, slates, config, seed, work, Examination.load(run / READS[2]))

@@ -3,18 +3,18 @@
 From the RL checkpoint, the model learns to rank in one forward pass: its candidates' log-probabilities are read as a
 Plackett-Luce policy, groups of whole rankings are drawn from it, and their rewards train it with exact
 log-probabilities. Rollouts need no decoding, so a group can be large, and every ranking is valid. The teacher holds the
-policy: beta times its distance from the teacher's opinion of who comes first is added, as in P2 Eq. 4.
+policy: beta times its distance from what advice and target say of who comes first is added, as in P2 Eq. 4.
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
-leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. From
-here on the slates' advice is part of the policy (`advice.advisor`), and the model learns what it leaves open; after the
+leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. After the
 pass, where the model is told the gaps between events, the advice of held-out slates hears a SASRec that is told them
-too. A model that reads features itself learns without advice in its policy: there the advice is the teacher. Where the
-run has made a compressor, slates hold as long a history as it reads, and prompts show short contexts.
+too, and what each voice counts (`lm.rank`) the validation slates say. A model that is to be served without advice is
+not shown any from here on, and only learns from it. Where the run has made a compressor, slates hold as long a history
+as it reads, and prompts show short contexts.
 
-Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with their
-advice; features.safetensors beside it, where the model reads these), the advisor (advisor.safetensors, advisor.json),
-metrics.jsonl.
+Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with the
+advice that is served; features.safetensors beside it, where the model reads these), the advisor (advisor.safetensors,
+advisor.json), metrics.jsonl.
 Source: P2 §5 ("a second RL pass from the RL checkpoint that answers without thinking"), Eq. 4 and Eq. 7. The one-pass
 policy and the half after thoughts are ours, and so is the direction of the KL (teacher to student; the student's
 distribution is exact here).
@@ -30,12 +30,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import kl_div
 
-from gr2.advice.advisor import Advisor, fit_advisor
+from gr2.advice.advisor import Advisor, rounded
 from gr2.advice.conditional_logit import HARDLY
 from gr2.advice.conditional_logit import fit as fit_logit
-from gr2.advice.features import Knowledge
+from gr2.advice.features import SCORES, Knowledge
+from gr2.advice.network import Scale
+from gr2.advice.sample import Sample
 from gr2.advice.sequence import fit_sequences
-from gr2.artifacts import Corpus, SemanticIds, Slates, Traces, load_text_vectors
+from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors
 from gr2.compress.context import META as COMPRESSOR
 from gr2.compress.context import Compressor, with_whole_history
 from gr2.evaluate.metrics import recall_at_1
@@ -71,7 +73,7 @@ NAME = "10_direct"
 READS = ("01_corpus", "02_sids", "04_slates", "05_traces", "08_rl", "09_compress")
 
 ADVISED = 0.6
-"""Share of a belief that is the advice, where it is the teacher; the rest is the candidate that was taken."""
+"""Share of a belief that is the advice, the teacher here; the rest is the candidate that was taken."""
 LEAST_TRUST = 0.01
 """Least weight of the model's own words where they are weighed against advice."""
 THIRD = 2_000
@@ -89,12 +91,11 @@ class Config(BaseModel):
     """Rankings drawn a slate, G (ours: they cost no decoding)."""
     beta: float = Field(10.0, ge=0)
     """Weight of the distance from the teacher beside the policy loss (P2 Eq. 4; value ours)."""
-    advice: float = Field(1.0, ge=0)
-    """Weight of the slates' advice in the policy while it learns; what is served has it as validation slates say.
-    0: what is served is the model alone (ours)."""
+    advice: bool = True
+    """Whether advice is shown and heard. If not, what is served is the model alone, which then learns from it and sees
+    none (ours)."""
     features: bool | None = None
-    """Whether the model reads the features of each candidate (`lm.feature_reader`). While it learns, the advice is then
-    its teacher, in the place of the one that wrote the traces, and no part of its policy. Left out: no (ours)."""
+    """Whether the model reads the features of each candidate (`lm.feature_reader`). Left out: no (ours)."""
     thoughts: int = Field(6000, ge=1)
     """Training slates of which the model's own reasons are written down, once, to rank after them (ours)."""
     thinking_share: float = Field(0.5, gt=0, lt=1)
@@ -120,13 +121,13 @@ class Config(BaseModel):
 def direct(
     checkpoint: Checkpoint,
     slates: Slates,
-    opinions: Mapping[str, Tensor],
+    believed: Mapping[str, Tensor],
     config: Config,
     seed: int,
     work: StageFolder,
     worth: Worth = as_they_are,
 ) -> None:
-    """Train the checkpoint's model in place. `opinions`: slate id -> (K,) the teacher's probabilities, where known;
+    """Train the checkpoint's model in place. `believed`: training slate id -> (K,) probabilities of who comes first;
     `worth`: what the clicks of training slates count."""
     train, valid = slates.split(Split.TRAIN), slates.split(Split.VALID)[: config.valid_slates]
     drawn = np.random.default_rng(seed).permutation(len(train))[: config.thoughts]
@@ -140,11 +141,9 @@ def direct(
         gains_BK, weights_B1 = worth(batch)
         loss, reward = policy_loss(scores_BK, gains_BK, config.rollouts, weights_B1)
         rewards.append(reward)
-        known = [i for i, s in enumerate(batch) if s.slate_id in opinions]
-        if not known:
+        if not config.beta:
             return loss
-        opinions_BK = torch.stack([opinions[batch[i].slate_id] for i in known])
-        return loss + config.beta * distance(scores_BK[known], opinions_BK)
+        return loss + config.beta * distance(scores_BK, torch.stack([believed[s.slate_id] for s in batch]))
 
     def loss_of(step: int) -> Tensor:
         asked = [train[i] for i in epoch_picks(len(train), config.fit.batch_size - n_thinking, step, seed)]
@@ -206,16 +205,18 @@ def policy_loss(
     return loss, rewards_BG.mean().item()
 
 
-def distance(scores_BK: Tensor, opinions_BK: Tensor) -> Tensor:
-    """Mean KL(teacher || student), in nats, between their beliefs about who comes first."""
-    return kl_div(scores_BK.log_softmax(-1), opinions_BK.to(scores_BK.device), reduction="batchmean")
+def distance(scores_BK: Tensor, beliefs_BK: Tensor) -> Tensor:
+    """Mean KL(beliefs || student), in nats, between what both hold of who comes first."""
+    return kl_div(scores_BK.log_softmax(-1), beliefs_BK.to(scores_BK.device), reduction="batchmean")
 
 
 def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> Checkpoint:
     """The checkpoint with what advice and item head count beside its words where they together best say who is taken:
-    the weights of a conditional logit over the voices. For slates that the model never learned from: it knows the
-    training slates' targets from mid-training and would be trusted too much. What the head says of anyone is mostly
-    taken off: advice knows what is popular better."""
+    the weights of a conditional logit over the voices, of advice only where the model is shown any. For slates that the
+    model never learned from: it knows the training slates' targets from mid-training and would be trusted too much.
+    What the head says of anyone is mostly taken off: advice knows what is popular better."""
+    if not checkpoint.renderer.advised:
+        slates = [replace(s, advice=()) for s in slates]
     with torch.inference_mode():
         x_SK4 = torch.cat([voices_at_once(checkpoint, part).cpu() for part in chunks(slates, 64)]).double().numpy()
     targets_S = np.array([s.target for s in slates])
@@ -238,36 +239,32 @@ def hear(
 
 def main(run: Path, config: Config, seed: int) -> None:
     corpus, ids = Corpus.load(run / READS[0]), SemanticIds.load(run / READS[1])
-    slates, rewarded = Slates.load(run / READS[2]), Checkpoint.load(run / READS[4], corpus, ids)
-    opinions = {t.slate_id: torch.tensor(t.opinion) for t in Traces.load(run / READS[3]).traces if t.opinion}
-    examined, train = Examination.load(run / READS[2]), slates.split(Split.TRAIN)
+    advised, checkpoint = Slates.load(run / READS[3]), Checkpoint.load(run / READS[4], corpus, ids)
+    examined, train = Examination.load(run / READS[2]), advised.split(Split.TRAIN)
     worth = worth_of(train, examined, config.click_clip, "direct")
-    vectors = load_text_vectors(run / READS[1])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
-        advisor = fit_advisor(train, knowledge, seed, examined, tells_features=bool(config.features))
-        advised = Slates(slates=advisor.advise(slates.slates))
-        valid = advised.split(Split.VALID)
-        checkpoint = replace(rewarded, advice=0.0 if config.features else config.advice)
-        if advisor.scale is not None:
-            attach_new(checkpoint.model, len(advisor.scale.mean_F), seed)
-            advising = advised.split(Split.TRAIN)
-            said = {s.slate_id: torch.tensor(s.advice).softmax(-1) for s in advising}
-            opinions = dict(zip(said, beliefs(advising, said, ADVISED), strict=True))
+        believed = {s.slate_id: belief for s in train for belief in beliefs([s], ADVISED)}
+        advisor = Advisor.load(run / READS[3], corpus, ids.codes)
+        if config.features:
+            # Training slates must not see their own events counted, as an advisor that was loaded does.
+            knowledge = rounded(Knowledge.of(corpus, seed, load_text_vectors(run / READS[1]), ids.codes))
+            scale = Scale.of(Sample.of(train, knowledge).without(SCORES))
+            advisor = replace(advisor, knowledge=knowledge, scale=scale)
+            advised = Slates(slates=advisor.tell(advised.slates))
+            attach_new(checkpoint.model, len(scale.mean_F), seed)
         if (run / READS[5] / COMPRESSOR).exists():
             compressor = Compressor.load(run / READS[5], corpus, ids)
             checkpoint = checkpoint.with_compressor(compressor)
             # Slates hold the newest events only ([slates] history_cap); the compressor reads more, here as in serving.
             advised = Slates(slates=tuple(with_whole_history(advised.slates, corpus, compressor.limits.newest)))
-            valid = advised.split(Split.VALID)
-        direct(checkpoint, advised, opinions, config, seed, work, worth)
-        if config.advice and valid and train and checkpoint.renderer.gaps:
+        if not config.advice:
+            checkpoint = checkpoint.alone()
+        direct(checkpoint, advised, believed, config, seed, work, worth)
+        if config.advice and advised.split(Split.VALID) and train and checkpoint.renderer.gaps:
             advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
-            valid = advised.split(Split.VALID)
-        if (config.advice or config.features) and valid:
-            heard = valid if config.advice else [replace(s, advice=()) for s in valid]
-            checkpoint = weigh(checkpoint, heard, weights_of(valid, examined))
+        if valid := advised.split(Split.VALID):
+            checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
         work.counts |= {name: round(weight, 4) for name, weight in checkpoint.voices.items()}
         checkpoint.save(work.path)
         advisor.save(work.path)

@@ -22,10 +22,9 @@ from gr2.types import Item
 
 CITED = 1
 """History items cited at most. Of two, a small model writes the second again and again (docs/log.md)."""
-NAMED = 1
-"""Candidates that a thought arrives at, best first. A small model that has to name more repeats one (docs/log.md)."""
 ARROW = "->"
-"""What stands between the reasons and the candidates they lead to."""
+"""What stands between the reasons and the candidate they lead to. A small model that has to name more repeats one
+(docs/log.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +72,6 @@ def phrases(words: Lexicon) -> list[str]:
     return [f" likes {w} ; next {w} ; {kind} {ARROW} " for w in (*words.genres, *decades) for kind in KINDS]
 
 
-def written(order: Sequence[int]) -> list[int]:
-    """The ranking that an answer spells out: what the thought names, best first, then the rest as it came in (ours).
-
-    The thought gives no reasons for the rest, and a small model that has to guess it writes labels twice (docs/log.md).
-    """
-    return [*order[:NAMED], *sorted(order[NAMED:])]
-
-
 def explain(
     words: Lexicon, opinions: Opinions, at: int, order: Sequence[int], lifts: np.ndarray, cited_history: int
 ) -> Rationale:
@@ -108,7 +99,7 @@ def explain(
 
 def choice(order: Sequence[int]) -> str:
     """What a thought leads to: `-> [c3]`."""
-    return f"{ARROW} {''.join(f'[c{candidate + 1}]' for candidate in order[:NAMED])}"
+    return f"{ARROW} [c{order[0] + 1}]"
 
 
 def _taste(words: Lexicon, recent: Sequence[int]) -> list[str]:

@@ -40,7 +40,7 @@ def draw(opinions: Opinions, attempts: int, emphasis: float, temperature: float,
     noise = rng.gumbel(scale=1.0, size=(attempts, n_slates, n_candidates)) * temperature
     loud[:1], noise[:1] = False, 0.0
     multiplied = np.where(loud, emphasis, 1.0)
-    totals = np.einsum("skt,ast->ask", opinions.strengths, multiplied) + noise
+    totals = opinions.totals + np.einsum("skt,ast->ask", opinions.strengths, multiplied - 1.0) + noise
     return Attempts(picks=np.where(opinions.rows.real, totals, -np.inf).argmax(2), emphasis=multiplied)
 
 
@@ -62,7 +62,7 @@ def rejection(
         refusals.update(reasons[:-1] if kept else reasons)
         lifts = opinions.strengths[at, orders[-1][0]] * tried.emphasis[ends[at], at]
         why = explain(words, opinions, at, orders[-1], lifts, cited_history)
-        traces.append(_trace(slate, orders[-1], why, int(ends[at]), kept, reasons[-1], opinions.probabilities(at)))
+        traces.append(_trace(slate, orders[-1], why, int(ends[at]), kept, reasons[-1]))
     return traces, refusals
 
 
@@ -73,7 +73,7 @@ def targeted(words: Lexicon, opinions: Opinions, cited_history: int) -> list[Tra
         order = led_by(slate.target, opinions.orders[at])
         why = explain(words, opinions, at, order, opinions.strengths[at, slate.target], cited_history)
         reason = f"shown the target, incoming {bucket(slate)}"
-        traces.append(_trace(slate, order, why, 0, True, reason, opinions.probabilities(at)))
+        traces.append(_trace(slate, order, why, 0, True, reason))
     return traces
 
 
@@ -102,15 +102,7 @@ def _reason(order: tuple[int, ...], slate: Slate) -> str:
     return f"target ranked {ordinal}, incoming {bucket(slate)}"
 
 
-def _trace(
-    slate: Slate,
-    order: tuple[int, ...],
-    why: Rationale,
-    attempt: int,
-    kept: bool,
-    reason: str,
-    opinion: tuple[float, ...],
-) -> Trace:
+def _trace(slate: Slate, order: tuple[int, ...], why: Rationale, attempt: int, kept: bool, reason: str) -> Trace:
     return Trace(
         slate_id=slate.slate_id,
         thought=why.text,
@@ -119,5 +111,4 @@ def _trace(
         attempt=attempt,
         kept=kept,
         reason=reason,
-        opinion=opinion,
     )

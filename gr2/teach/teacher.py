@@ -3,11 +3,14 @@
 The weights are a conditional logit (`advice.conditional_logit`) fitted to the training slates' targets, cross-fitted
 over folds of users: nobody's slates, in any split, are judged by weights that saw that user.
 
+When it writes traces it hears the advice on a slate (`Opinions.hearing`), which decides, and evidence gives the
+reasons: its student is shown that advice, and cannot follow a judgement whose grounds it does not see.
+
 Shapes: S slates, K candidates, F features, T kinds of evidence, H history events.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,21 +36,24 @@ class Opinions:
     rows: Rows
     strengths: np.ndarray
     """(S, K, T) how far each kind of evidence lifts a candidate above the slate's mean, in nats."""
+    totals: np.ndarray
+    """(S, K) what decides, in nats: the sum of the strengths, or the slates' advice."""
     links: np.ndarray
     """(S, K, H) how strongly each history event, newest first, speaks for each candidate by co-visits."""
 
     @cached_property
     def orders(self) -> tuple[tuple[int, ...], ...]:
         """Candidate positions of each slate, best first; equals keep the incoming order."""
-        totals = np.where(self.rows.real, self.strengths.sum(2), -np.inf)
+        totals = np.where(self.rows.real, self.totals, -np.inf)
         ranked = np.argsort(-totals, axis=1, kind="stable").tolist()
         return tuple(tuple(order[: len(s.candidates)]) for order, s in zip(ranked, self.slates, strict=True))
 
-    def probabilities(self, at: int) -> tuple[float, ...]:
-        """The softmax of the evidence on slate `at`, one number a candidate."""
-        totals = self.strengths[at, : len(self.slates[at].candidates)].sum(1)
-        shares = np.exp(totals - totals.max())
-        return tuple((shares / shares.sum()).round(5).tolist())
+    def hearing(self) -> "Opinions":
+        """Those of one who goes by the slates' advice, where they have any."""
+        totals = self.totals.copy()
+        for at, slate in enumerate(self.slates):
+            totals[at, : len(slate.advice)] = slate.advice
+        return replace(self, totals=totals)
 
     def of(self, split: Split) -> "Opinions":
         """Those on the slates of one split."""
@@ -56,6 +62,7 @@ class Opinions:
             slates=tuple(self.slates[i] for i in where),
             rows=self.rows.part(where),
             strengths=self.strengths[where],
+            totals=self.totals[where],
             links=self.links[where],
         )
 
@@ -83,7 +90,7 @@ def opine(
         others, judged = training & (fold != number), fold == number
         weights = fit(features[others], rows.real[others], targets[others], RIDGE, counts[others])
         strengths[judged] = by_kind(features[judged] * weights)
-    return Opinions(slates=tuple(slates), rows=rows, strengths=strengths, links=findings.links)
+    return Opinions(slates=tuple(slates), rows=rows, strengths=strengths, totals=strengths.sum(2), links=findings.links)
 
 
 def centred(features: np.ndarray, real: np.ndarray, training: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ import pytest
 import shop
 from safetensors.numpy import load_file, save_file
 
-from gr2.advice.advisor import Advisor, advice_of, fit_advisor
+from gr2.advice.advisor import Advisor, advice_of, cross_advised, fit_advisor, rounded
 from gr2.advice.features import SCORES, Knowledge, features
+from gr2.advice.network import Scale
 from gr2.advice.sample import Sample
 from gr2.advice.sequence import Sequences, fit_sequences
 from gr2.errors import UserError
@@ -29,7 +30,7 @@ def asked(n: int, split: Split):
 
 def advisor() -> Advisor:
     knowledge = Knowledge.of(CORPUS, seed=0, codes=shop.semantic_ids().codes)
-    return fit_advisor(asked(30, Split.TRAIN), knowledge, seed=0)
+    return fit_advisor(Sample.of(asked(30, Split.TRAIN), knowledge), knowledge, seed=0)
 
 
 def test_it_learns_the_taste_of_the_shop():
@@ -56,7 +57,8 @@ def test_a_longer_history_than_any_it_learned_from_is_cut():
 def test_features_are_told_scaled_as_the_training_slates_are_with_advice_and_without(tmp_path):
     """Standardised over the training candidates, then sign(z) log(1 + |z|); the pre-ranker's scores are left out."""
     knowledge, train, test = Knowledge.of(CORPUS, seed=0), asked(30, Split.TRAIN), asked(5, Split.TEST)
-    one = fit_advisor(train, knowledge, seed=0, tells_features=True)
+    sample = Sample.of(train, knowledge)
+    one = replace(fit_advisor(sample, knowledge, seed=0), scale=Scale.of(sample.without(SCORES)))
     names, matrices = features(train, knowledge)
     kept = [f for f, name in enumerate(names) if name not in SCORES]
     seen_MF = np.ma.masked_invalid(np.concatenate(matrices)[:, kept].astype(np.float64))
@@ -80,9 +82,9 @@ def test_features_are_told_to_nobody_who_does_not_read_them():
 
 def of_thirty_users() -> Advisor:
     vectors = np.random.default_rng(0).normal(size=(24, 4))
-    knowledge = Knowledge.of(CORPUS, seed=0, vectors=vectors, codes=shop.semantic_ids().codes)
+    knowledge = rounded(Knowledge.of(CORPUS, seed=0, vectors=vectors, codes=shop.semantic_ids().codes))
     train = [replace(s, user_id=f"u{i % 30}") for i, s in enumerate(asked(300, Split.TRAIN))]
-    return fit_advisor(train, knowledge, seed=0)
+    return fit_advisor(Sample.of(train, knowledge), knowledge, seed=0)
 
 
 def test_a_third_is_the_logit_with_its_trees_and_a_third_each_network():
@@ -102,9 +104,26 @@ def test_a_third_is_the_logit_with_its_trees_and_a_third_each_network():
         assert sum(slate.advice) == pytest.approx(0, abs=1e-5)
 
 
+def test_training_slates_are_advised_by_one_that_learned_from_other_users():
+    """Of two users, in two folds, each is advised as the other's slates alone have it."""
+    knowledge = Knowledge.of(CORPUS, seed=0)
+    train = [replace(s, user_id=f"u{i % 2}") for i, s in enumerate(asked(20, Split.TRAIN))]
+    sample = Sample.of(train, knowledge)
+    crossed = cross_advised(sample, knowledge, seed=0, folds=2)
+    assert [s.slate_id for s in crossed] == [s.slate_id for s in train]
+    of_first = np.array([s.user_id == "u0" for s in train])
+    for mine in (of_first, ~of_first):
+        said_SK = fit_advisor(sample.at(~mine), knowledge, seed=0).counted(sample.at(mine))
+        got = [s.advice for s, own in zip(crossed, mine, strict=True) if own]
+        np.testing.assert_allclose(np.array(got), said_SK)
+    alone = cross_advised(sample.at(of_first), knowledge, seed=0, folds=2)
+    assert {a for s in alone for a in s.advice} == {0.0}  # there is nobody else
+
+
 def test_few_users_have_no_networks():
     few = [replace(s, user_id=f"u{i % 4}") for i, s in enumerate(asked(30, Split.TRAIN))]
-    assert fit_advisor(few, Knowledge.of(CORPUS, seed=0), seed=0).networks == {}
+    knowledge = Knowledge.of(CORPUS, seed=0)
+    assert fit_advisor(Sample.of(few, knowledge), knowledge, seed=0).networks == {}
 
 
 def test_saved_and_read_back_it_says_the_same(tmp_path):
@@ -184,7 +203,8 @@ def test_what_an_older_gr2_wrote_is_refused(tmp_path):
 
 
 def test_without_training_slates_nothing_is_advised():
-    nothing = fit_advisor([], Knowledge.of(CORPUS, seed=0), seed=0)
+    knowledge = Knowledge.of(CORPUS, seed=0)
+    nothing = fit_advisor(Sample.of([], knowledge), knowledge, seed=0)
     assert {a for s in nothing.advise(shop.slates(2, Split.TEST)) for a in s.advice} <= {0.0}
 
 

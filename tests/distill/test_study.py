@@ -24,7 +24,6 @@ def made(tmp_path_factory):
         "01_corpus": shop.corpus(20),
         "02_sids": shop.semantic_ids(),
         "03_midtrain": shop.checkpoint(),
-        "04_slates": SLATES,
         "05_traces": Traces(traces=tuple(map(shop.oracle, SLATES.split(Split.TRAIN)))),
         "08_rl": shop.checkpoint(),
         "10_direct": SLATES,
@@ -32,6 +31,8 @@ def made(tmp_path_factory):
     for name, artifact in stages.items():
         with stage_folder(folder / name, {"seed": 0}, {}) as work:
             artifact.save(work.path)
+            if name == "05_traces":
+                SLATES.save(work.path)
     with stage_folder(folder / "06_sft", {**s06_sft.Config(fit=FIT).model_dump(), "seed": 0}, {}):
         pass
     run = Run(run=folder, out=folder / "opd-study")

@@ -1,5 +1,7 @@
 """Teachers say the same of a rollout wherever they are; and one that is told the target reads another prompt."""
 
+from dataclasses import replace
+
 import pytest
 import shop
 import torch
@@ -9,7 +11,7 @@ from fastapi.responses import JSONResponse
 from gr2.distill.opd import roll_out
 from gr2.distill.teachers import in_process, itself_told, served, told
 from gr2.errors import UserError
-from gr2.prompt.render import NEIGHBOURS, THINK
+from gr2.prompt.render import ADVICE, LABELS, THINK
 from gr2.teach.endpoint import ServerConfig
 from gr2.types import Split
 
@@ -109,11 +111,13 @@ def test_without_the_key_nothing_is_asked(server, drawn, monkeypatch):
     assert not server.asked
 
 
-def test_told_the_neighbours_name_the_target_alone(checkpoint):
+def test_told_the_advice_has_the_target_first_and_then_the_others_as_they_were(checkpoint):
     for slate in SLATES:
-        prompt = checkpoint.renderer.prompt(told(slate), think=True)
-        target = checkpoint.renderer.sid(slate.candidates[slate.target])
-        assert prompt.partition(NEIGHBOURS)[2] == target + THINK
+        others = [c for c in range(shop.K) if c != slate.target]
+        backwards = replace(slate, advice=tuple(map(float, range(shop.K))))
+        for told_so, behind in ((told(slate), others), (told(backwards), others[::-1])):
+            prompt = checkpoint.renderer.prompt(told_so, think=True)
+            assert prompt.partition(ADVICE)[2] == "".join(LABELS[c] for c in (slate.target, *behind)) + THINK
 
 
 def test_told_it_reads_another_prompt_and_says_otherwise(checkpoint, drawn):

@@ -324,10 +324,10 @@ def test_markdown_goes_between_the_markers():
         fill(f"a {MARKER}", "new")
 
 
-@pytest.mark.parametrize(("weight", "said"), [(1.5, True), (0.0, False)])
-def test_advice_that_weighs_nothing_is_not_named_beside_the_model(tmp_path, weight, said):
+@pytest.mark.parametrize("shown", [True, False])
+def test_advice_is_named_beside_the_model_that_is_shown_it(tmp_path, shown):
     out = make_run(tmp_path / "run", {"advice": oracle, "gr2_direct": anti})
     with stage_folder(tmp_path / "run" / "10_direct", {}, {}) as work:
-        work.counts["advice"] = weight
+        write_json(work.path / "gr2.json", {"advised": shown})
     write_report(tmp_path / "run", out)
-    assert ("Beside the model stands advice" in out.read_text(encoding="utf-8")) == said
+    assert ("Beside the model stands advice" in out.read_text(encoding="utf-8")) == shown

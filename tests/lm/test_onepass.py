@@ -12,6 +12,7 @@ from gr2.lm.nano import new_model, train_tokenizer
 from gr2.lm.onepass import hidden_states, read_candidates, read_words, tree_batch
 from gr2.lm.rank import rank_in_one_pass, scores_at_once, slate_tree
 from gr2.lm.vocabulary import grow
+from gr2.prompt.render import LABELS
 from gr2.types import Split
 
 
@@ -40,6 +41,18 @@ def test_equals_teacher_forcing(make):
             logp = checkpoint.model(input_ids=torch.tensor([prompt + spelled])).logits[0].log_softmax(-1)
             expected = sum(logp[len(prompt) - 1 + i, t].item() for i, t in enumerate(spelled))
             assert scores[b, c].item() == pytest.approx(expected, abs=1e-4)
+
+
+@torch.inference_mode()
+def test_behind_an_open_thought_labels_are_scored():
+    checkpoint, slates = shop.checkpoint(), shop.slates(2, Split.TEST)
+    labels = checkpoint.tokenizer.convert_tokens_to_ids(list(LABELS[: shop.K]))
+    texts = [[*p, 7, 8][: len(p) + 1 + i] for i, p in enumerate(prompt_tokens(checkpoint, slates, think=True))]
+    tree = slate_tree(checkpoint, texts, slates)
+    scores = read_candidates(checkpoint.model, hidden_states(checkpoint.model, tree), tree)
+    for text, row in zip(texts, scores.tolist(), strict=True):
+        logp = checkpoint.model(input_ids=torch.tensor([text])).logits[0, -1].log_softmax(-1)
+        assert row == pytest.approx(logp[labels].tolist(), abs=1e-4)
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ import shop
 import torch
 
 from gr2.errors import UserError
-from gr2.lm.alignment import Marks, Row, candidate_list, spoken_answer
+from gr2.lm.alignment import Marks, Row, candidate_list
 from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.pretrain import look_up_share, pretrain, start_from_base, vocabulary
 from gr2.lm.train import FitConfig
@@ -41,7 +41,9 @@ def test_what_ships_binds_labels_to_ids_in_shops_of_which_it_knows_nothing():
 def look_up(marks, codes, slate, seed):
     spelled = [[int(codes[0, i // 4]), int(codes[1, i % 4])] for i in slate]
     read = [marks.history, *candidate_list(marks, spelled), marks.think]
-    said = spoken_answer(marks, spelled, np.random.default_rng(seed).permutation(10).tolist(), 10)
+    order = np.random.default_rng(seed).permutation(10).tolist()
+    named = [token for c in order for token in (*spelled[c], marks.labels[c])]
+    said = [*named, marks.end_think, *(marks.labels[c] for c in order), marks.end]
     return Row(tokens=read + said, counts=[False] * len(read) + [True] * len(said))
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gr2.advice.advisor import fit_advisor
 from gr2.advice.features import Knowledge
+from gr2.advice.sample import Sample
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.retrieve.neighbours import remember, with_votes
@@ -19,6 +20,8 @@ from gr2.serve.http import app
 from gr2.serve.ranker import Bundle
 from gr2.types import AnswerStatus, Split
 
+KNOWLEDGE = Knowledge.of(shop.corpus(), 0, codes=shop.semantic_ids().codes)
+TRAIN = with_votes(shop.slates(30, Split.TRAIN), remember(shop.corpus()), shop.corpus().row, {})
 BUNDLE = Bundle(
     name="shop",
     corpus=Corpus(items=shop.items(), timelines=()),
@@ -27,11 +30,7 @@ BUNDLE = Bundle(
     k=shop.K,
     popular=("i00", "i11"),
     neighbours=remember(shop.corpus()),
-    advisor=fit_advisor(
-        with_votes(shop.slates(30, Split.TRAIN), remember(shop.corpus()), shop.corpus().row, {}),
-        Knowledge.of(shop.corpus(), 0, codes=shop.semantic_ids().codes),
-        seed=0,
-    ),
+    advisor=fit_advisor(Sample.of(TRAIN, KNOWLEDGE), KNOWLEDGE, seed=0),
 )
 CLIENT = TestClient(app(BUNDLE))
 SLATES = shop.slates(6, Split.TEST)

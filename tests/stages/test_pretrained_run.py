@@ -9,8 +9,9 @@ import shop
 import small_llm
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-from gr2.advice.advisor import fit_advisor
+from gr2.advice.advisor import cross_advised, rounded
 from gr2.advice.features import Knowledge
+from gr2.advice.sample import Sample
 from gr2.artifacts import Corpus, Rankings, Scores, SemanticIds, Slates, load_text_vectors
 from gr2.config import RunConfig, fill_config, overlaid, parse_config
 from gr2.errors import UserError
@@ -19,6 +20,7 @@ from gr2.prompt.render import CONTROL_TOKENS, END
 from gr2.record import is_complete, read_json
 from gr2.run import CONFIG, STAGES, folder_of, kinds, load_config, run_stages
 from gr2.serve.ranker import Bundle
+from gr2.stages.s05_traces import ADVISOR_FOLDS
 from gr2.types import Split
 
 PRESET = Path(__file__).parents[2] / "configs" / "smollm2-135m.toml"
@@ -102,8 +104,8 @@ def test_a_model_that_is_told_the_gaps_has_advice_of_a_sasrec_that_is_told_them(
 def test_training_slates_do_not_hear_the_sasrec_that_knows_their_targets(run):
     corpus, ids = Corpus.load(run / "01_corpus"), SemanticIds.load(run / "02_sids")
     slates = Slates.load(run / "04_slates").split(Split.TRAIN)
-    knowledge = Knowledge.of(corpus, 0, load_text_vectors(run / "02_sids"), ids.codes)
-    counted = fit_advisor(slates, knowledge, 0).advise(slates)
+    knowledge = rounded(Knowledge.of(corpus, 0, load_text_vectors(run / "02_sids"), ids.codes))
+    counted = cross_advised(Sample.of(slates, knowledge), knowledge, 0, ADVISOR_FOLDS)
     kept = Slates.load(run / "10_direct").split(Split.TRAIN)
     np.testing.assert_allclose([s.advice for s in kept], [s.advice for s in counted], atol=1e-5)
 

@@ -33,7 +33,7 @@ MIDTRAIN = s03_midtrain.Config(
 )
 SFT = s06_sft.Config(fit=FitConfig(steps=240, batch_size=16, learning_rate=5e-3, warmup_steps=10), valid_slates=50)
 RL = s08_rl.Config(steps=2, prompts=2, rollouts=4, max_rounds=2, thought_tokens=24, save_steps=1)
-SLATES = shop.all_slates(400, 50)
+SLATES = shop.advised(shop.all_slates(400, 50))
 
 
 TRACES = Traces(traces=tuple(map(shop.oracle, SLATES.split(Split.TRAIN))))
@@ -46,10 +46,15 @@ def midtrained(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tuned(midtrained, tmp_path_factory):
-    """The mid-trained model after SFT, and the stage's folder."""
+def tuned(tmp_path_factory):
+    """A model after SFT, mid-trained on slates until it could copy a label from a list, and the folder of SFT."""
     folder = tmp_path_factory.mktemp("sft")
-    checkpoint = shop.clone(midtrained[0])
+    fit = MIDTRAIN.fit.model_copy(update={"steps": 400})
+    slates = Mix(preference=0, slate=1, caption=0, persona=0, language=0)
+    config = MIDTRAIN.model_copy(update={"mix": slates, "fit": fit})
+    checkpoint = s03_midtrain.midtrain(
+        shop.corpus(USERS), shop.semantic_ids(), config, 0, shop.work(tmp_path_factory.mktemp("slates"))
+    )
     s06_sft.sft(checkpoint, SLATES, TRACES, SFT, 0, shop.work(folder))
     return checkpoint, folder
 
@@ -93,6 +98,7 @@ def test_sft_learns_to_answer(tuned):
     metrics = s06_sft.valid_metrics(checkpoint, SLATES.split(Split.VALID))
     assert metrics["valid_share"] > 0.9
     assert metrics["r1_direct"] > 0.9
+    assert metrics["r1_thinking"] > 0.8  # guessing: .25; what is advised first is right in nine of ten
 
 
 def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
@@ -107,9 +113,8 @@ def test_sft_rows_learn_thought_and_answer_and_not_the_prompt():
     }
     order = shop.oracle(slate).order
     a, b, c, d = (f"<c_{position + 1}>" for position in order)
-    x = checkpoint.renderer.sid(slate.candidates[order[0]])
-    assert text == f"{prompt}likes shop -> {x}{a}</think>{a}{b}{c}{d}<|end|>"
-    assert spoken == {0.0: prompt, 0.5: "likes shop -> ", 1.0: f"{x}{a}</think>{a}{b}{c}{d}<|end|>"}
+    assert text == f"{prompt}likes shop -> {a}</think>{a}{b}{c}{d}<|end|>"
+    assert spoken == {0.0: prompt, 0.5: "likes shop -> ", 1.0: f"{a}</think>{a}{b}{c}{d}<|end|>"}
     assert checkpoint.tokenizer.decode(rows.tokens[0][: rows.stems[0]]) == f"{prompt}likes shop -> "
     assert parse(text.removeprefix(prompt), shop.K).order == shop.oracle(slate).order
 

@@ -1,10 +1,12 @@
 """A made-up cinema: four chains of six films; a viewer follows one chain, with a detour now and then."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
-from gr2.artifacts import Corpus, Slates
+from gr2.artifacts import Corpus, SemanticIds, Slates, save_text_vectors
+from gr2.record import stage_folder
 from gr2.types import Item, Slate, Split, Timeline
 
 GENRES = ("Comedy", "Drama", "Horror", "Western")
@@ -80,3 +82,20 @@ def cinema() -> tuple[Corpus, Slates]:
     viewers = tuple(_viewer(rng, user) for user in range(60))
     slates = tuple(s for viewer in viewers for s in _slates(rng, viewer))
     return Corpus(items=items, timelines=viewers), Slates(slates=slates)
+
+
+def write_run(run: Path) -> None:
+    """The cinema as stages 1, 2 and 4 write it; an item's text and codes tell its chain and its place there."""
+    corpus, slates = cinema()
+    codes = np.array([divmod(at, 6) for at in range(24)])
+    ids = SemanticIds(
+        item_ids=tuple(i.item_id for i in corpus.items),
+        codes=codes,
+        codebook_sizes=(4, 6),
+        codebooks=tuple(np.eye(size, dtype=np.float32) for size in (4, 6)),
+    )
+    for name, artifact in {"01_corpus": corpus, "02_sids": ids, "04_slates": slates}.items():
+        with stage_folder(run / name, {}, {}) as work:
+            artifact.save(work.path)
+            if name == "02_sids":
+                save_text_vectors(np.eye(4, dtype=np.float32)[codes[:, 0]], work.path)

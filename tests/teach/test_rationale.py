@@ -35,6 +35,7 @@ def thought(
         slates=(s,),
         rows=as_rows([s], ROW, {}, 30),
         strengths=np.zeros((1, len(candidates), len(KINDS))),
+        totals=np.zeros((1, len(candidates))),
         links=table,
     )
     ranked = kinds.split()

@@ -1,6 +1,7 @@
 """Rejection and targeted sampling on hand-made attempts and on the made-up cinema."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,7 +24,13 @@ def opinions(*targets: int) -> Opinions:
     strengths = np.zeros((len(slates), 4, len(KINDS)))
     strengths[:, :, KINDS.index("popular")] = [-1.5, -0.5, 0.5, 1.5]
     rows = as_rows(slates, {i.item_id: row for row, i in enumerate(ITEMS)}, {}, 30)
-    return Opinions(slates=slates, rows=rows, strengths=strengths, links=np.zeros((len(slates), 4, 1), np.float32))
+    return Opinions(
+        slates=slates,
+        rows=rows,
+        strengths=strengths,
+        totals=strengths.sum(2),
+        links=np.zeros((len(slates), 4, 1), np.float32),
+    )
 
 
 def picks(*rows: list[int]) -> Attempts:
@@ -89,6 +96,16 @@ def test_the_first_attempt_is_plain_and_later_ones_stress_one_kind_that_speaks()
     assert (tried.emphasis[1:].sum(2) == 3 + len(KINDS) - 1).all()
 
 
+def test_who_hears_the_advice_judges_by_it_and_stresses_evidence_beside_it() -> None:
+    """Advice -1, 2, 0, 0 and strengths -1.5, -.5, .5, 1.5: b leads, and with these strengths thrice d does, since
+    0 + 2 * 1.5 > 2 - 2 * .5."""
+    judged = opinions(0)
+    heard = replace(judged, slates=(replace(judged.slates[0], advice=(-1.0, 2.0, 0.0, 0.0)),)).hearing()
+    assert heard.orders == ((1, 2, 3, 0),)
+    tried = draw(heard, 2, emphasis=3.0, temperature=0.0, seed=0)
+    assert tried.picks.tolist() == [[1], [3]]
+
+
 def test_noise_of_temperature_one_draws_from_the_softmax() -> None:
     """Strengths -1.5, -0.5, 0.5, 1.5 unstressed: the best is picked with e^1.5 / sum e^x."""
     tried = draw(opinions(*[0] * 2000), 3, emphasis=1.0, temperature=1.0, seed=0)
@@ -106,7 +123,8 @@ def test_without_noise_and_stress_every_attempt_is_the_first() -> None:
 def test_padding_is_never_picked() -> None:
     slates = (slate("u0", "", "abcd", 0), slate("u1", "", "ab", 0))
     rows = as_rows(slates, {i.item_id: row for row, i in enumerate(ITEMS)}, {}, 30)
-    judged = Opinions(slates=slates, rows=rows, strengths=np.zeros((2, 4, len(KINDS))), links=np.zeros((2, 4, 1)))
+    silent = np.zeros((2, 4, len(KINDS)))
+    judged = Opinions(slates=slates, rows=rows, strengths=silent, totals=silent[:, :, 0], links=np.zeros((2, 4, 1)))
     assert draw(judged, 50, 3.0, 5.0, 0).picks[:, 1].max() == 1
     assert judged.orders == ((0, 1, 2, 3), (0, 1))
 
