@@ -49,7 +49,9 @@ class Story:
 
     @cached_property
     def slates(self) -> Slates:
-        return Slates.load(self.run / "04_slates")
+        """With advice, once there is any."""
+        advised = self.run / "05_traces"
+        return Slates.load(advised if is_complete(advised) else self.run / "04_slates")
 
     def slates_with_target(self, split: Split) -> list[Slate]:
         """The slates of this split in which the item is what the person took."""

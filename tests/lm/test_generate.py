@@ -4,7 +4,7 @@ import pytest
 import shop
 import torch
 
-from gr2.lm.generate import AnswerConstraint, Budget, complete, prompt_tokens, reason
+from gr2.lm.generate import AnswerConstraint, Budget, CitationConstraint, complete, prompt_tokens, reason
 from gr2.lm.onepass import hidden_states, read_candidates
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, slate_tree
 from gr2.prompt.parse import parse
@@ -49,24 +49,69 @@ def test_an_invalid_free_answer_falls_back_to_the_incoming_order_and_says_so():
     assert all(r.order == tuple(range(shop.K)) for r in rankings)
 
 
+def shown_ids(checkpoint, slate):
+    return checkpoint.id_tokens.of(checkpoint.renderer.shown(slate)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("written", "following"),
+    [
+        ([], (False, [1, 2])),
+        ([50, 1], (True, [11, 12])),
+        ([50, 2], (True, [11])),
+        ([50, 1, 12], (False, [1, 2])),  # a whole id; another may follow
+        ([1, 12, 2, 11, 2], (True, [11])),
+        ([1, 12, 50], (False, [1, 2])),
+    ],
+)
+def test_ids_that_may_follow(written, following):
+    """Of a history of the ids 1-11, 1-12 and 2-11; 3 and 13 are codes of other items, and 50 is a word."""
+    hold = CitationConstraint([[[1, 11], [1, 12], [2, 11]], []], 0, [1, 2, 3, 11, 12, 13])
+    assert hold.following(0, written) == following
+    scores = hold(torch.tensor([written, written], dtype=torch.long), torch.zeros(2, 60))
+    begun, codes = following
+    assert torch.isfinite(scores[0]).nonzero()[:, 0].tolist() == (
+        codes if begun else sorted({*codes, *range(60)} - ({1, 2, 3, 11, 12, 13} - {*codes}))
+    )
+    assert not torch.isfinite(scores[1, [1, 2, 3, 11, 12, 13]]).any()  # nothing to cite
+
+
+def test_reasons_cite_nothing_but_the_history_that_is_shown():
+    for seed in range(5):
+        checkpoint, slates = shop.checkpoint(seed), shop.slates(20, Split.TEST)
+        with torch.no_grad():  # weights that love ids
+            checkpoint.model.lm_head.weight[checkpoint.id_tokens.spelled.unique()] *= 5
+        prompts = prompt_tokens(checkpoint, slates, think=True)
+        rows, _ = reason(checkpoint, slates, budget=Budget(thought=6), label=None)
+        known = set(checkpoint.id_tokens.spelled.unique().tolist())
+        for slate, prompt, row in zip(slates, prompts, rows, strict=True):
+            spelled = [token for token in row[len(prompt) :] if token in known]
+            ids = shown_ids(checkpoint, slate)
+            assert all(spelled[at : at + 2] in ids for at in range(0, len(spelled) - len(spelled) % 2, 2))
+
+
 def test_reasons_are_the_likeliest_words_as_far_as_the_arrow():
-    """Word by word the model's own argmax behind the prompt; what stops it is left out, and the arrow stands last."""
+    """Word by word what the model finds likeliest of what it may write; what stops it is left out, the arrow stands
+    last."""
     checkpoint, slates = shop.checkpoint(), shop.slates(3, Split.TEST)
     arrow = checkpoint.tokenizer(f" {ARROW} ", add_special_tokens=False)["input_ids"]
     prompts = prompt_tokens(checkpoint, slates, think=True)
     rows, texts = reason(checkpoint, slates, budget=Budget(thought=4, batch_size=2), label="x")
-    for prompt, row, text in zip(prompts, rows, texts, strict=True):
+    codes = checkpoint.id_tokens.spelled.unique().tolist()
+    for slate, prompt, row, text in zip(slates, prompts, rows, texts, strict=True):
         own = row[len(prompt) : -len(arrow)]
         assert row == prompt + own + arrow
         assert len(own) <= 4
         assert text == checkpoint.tokenizer.decode(own)
-        with torch.inference_mode():
-            likeliest = checkpoint.model(input_ids=torch.tensor([prompt + own])).logits[0].argmax(-1).tolist()
-        assert own == likeliest[len(prompt) - 1 : -1]
+        hold = CitationConstraint([shown_ids(checkpoint, slate)], len(prompt), codes)
+        for at, token in enumerate(own):
+            so_far = torch.tensor([prompt + own[:at]])
+            with torch.inference_mode():
+                assert token == hold(so_far, checkpoint.model(input_ids=so_far).logits[:, -1])[0].argmax().item()
         assert not {ARROW, "</think>"} & set(text.split())
 
 
-def test_a_thinking_ranking_is_that_of_the_ids_behind_the_reasons():
+def test_a_thinking_ranking_is_that_of_the_labels_behind_the_reasons():
     checkpoint, slates = shop.checkpoint(), shop.slates(5, Split.TEST)
     budget = Budget(thought=4, batch_size=2)
     rows, texts = reason(checkpoint, slates, budget=budget, label="x")
