@@ -240,9 +240,11 @@ class Traces:
 
     @classmethod
     def load(cls, folder: Path) -> "Traces":
-        return cls(
-            traces=tuple(Trace(**{**row, "order": tuple(row["order"])}) for row in read_jsonl(folder / "traces.jsonl"))
-        )
+        traces = []
+        for row in read_jsonl(folder / "traces.jsonl"):
+            row.pop("opinion", None)  # traces of an older gr2 have one
+            traces.append(Trace(**{**row, "order": tuple(row["order"])}))
+        return cls(traces=tuple(traces))
 
 
 @dataclass(frozen=True, kw_only=True)

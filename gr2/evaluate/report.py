@@ -117,7 +117,7 @@ def _head(run: Path, scores: Scores, rankings: Mapping[str, Rankings], examined:
 def _hears_advice(run: Path) -> bool:
     """False where what is served is a model alone."""
     meta = run / "10_direct" / META
-    return not meta.exists() or read_json(meta)["advised"]
+    return not meta.exists() or read_json(meta).get("advised", True)  # an older gr2 does not say
 
 
 def _tile(scores: Scores, served: str, metric: str) -> str:

@@ -171,11 +171,8 @@ def ask_llm(corpus: Corpus, slates: Slates, config: Config, seed: int) -> llm.Tr
 
 
 def main(run: Path, config: Config, seed: int) -> None:
-    corpus, slates, examined = (
-        Corpus.load(run / READS[0]),
-        Slates.load(run / READS[2]),
-        Examination.load(run / READS[2]),
-    )
+    corpus, slates = Corpus.load(run / READS[0]), Slates.load(run / READS[2])
+    examined = Examination.load(run / READS[2])
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         asked = ask_llm(corpus, slates, config, seed)
