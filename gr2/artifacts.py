@@ -16,6 +16,7 @@ from gr2.record import digest_json, read_json, read_jsonl, reading, write_json
 from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Timeline, Trace
 
 VECTORS = "vectors.safetensors"
+SLATES = "slates.parquet"
 FEATURES = "features.safetensors"
 
 
@@ -194,11 +195,11 @@ class Slates:
             "advice": pl.List(pl.Float64),
         }
         rows = [{**{name: getattr(s, name) for name in schema}, "split": s.split.value} for s in self.slates]
-        pl.DataFrame(rows, schema=schema).write_parquet(folder / "slates.parquet")
+        pl.DataFrame(rows, schema=schema).write_parquet(folder / SLATES)
 
     @classmethod
     def load(cls, folder: Path) -> "Slates":
-        table = _read_table(folder / "slates.parquet")
+        table = _read_table(folder / SLATES)
         told: Sequence[np.ndarray | None] = [None] * len(table)
         if (folder / FEATURES).exists():
             ends = table["candidates"].list.len().cum_sum().to_numpy()[:-1]

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, Traces
+from gr2.artifacts import SLATES, Corpus, Rankings, SemanticIds, Slates, Traces
 from gr2.errors import UserError
 from gr2.evaluate.headline import label
 from gr2.prompt.readable import readable
@@ -51,7 +51,7 @@ class Story:
     def slates(self) -> Slates:
         """With advice, once there is any."""
         advised = self.run / "05_traces"
-        return Slates.load(advised if is_complete(advised) else self.run / "04_slates")
+        return Slates.load(advised if (advised / SLATES).exists() else self.run / "04_slates")
 
     def slates_with_target(self, split: Split) -> list[Slate]:
         """The slates of this split in which the item is what the person took."""

@@ -63,7 +63,7 @@ def show_rollouts(run: Path, step: int | None, slate_id: str | None) -> None:
 def check_slates(folder: Path, slates: Path) -> None:
     """Raises UserError when the rollouts are about other slates of the same names."""
     asked, there = (read_json(path / RECORD) for path in (folder, slates))
-    if asked["inputs"][slates.name] != there["digest"]:
+    if asked["inputs"].get(slates.name) != there["digest"]:
         raise UserError(f"{folder}: made before {slates.name} was made again; make it again: gr2 run ... --redo rl")
 
 
