@@ -18,6 +18,8 @@ from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Tim
 VECTORS = "vectors.safetensors"
 SLATES = "slates.parquet"
 FEATURES = "features.safetensors"
+CHECKPOINT = "gr2.json"
+"""Beside a checkpoint's weights: what it reads."""
 
 
 def _read_table(path: Path) -> pl.DataFrame:

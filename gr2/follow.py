@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.text import Text
 
-from gr2.artifacts import SLATES, Corpus, Rankings, SemanticIds, Slates, Traces
+from gr2.artifacts import CHECKPOINT, SLATES, Corpus, Rankings, SemanticIds, Slates, Traces
 from gr2.errors import UserError
 from gr2.evaluate.headline import label
 from gr2.prompt.readable import readable
@@ -23,8 +23,6 @@ from gr2.show import titles
 from gr2.sid.spelling import spell
 from gr2.types import Item, Slate, Split, Trace
 
-META = "gr2.json"
-"""Beside a checkpoint's weights: what it reads."""
 SHOWN = 8
 """Titles of a long list that are shown."""
 NEAR = 0.8
@@ -204,7 +202,7 @@ def evaluated(story: Story, folder: str) -> Iterator[str]:
 
 def prompt_of(story: Story, slate: Slate) -> str:
     """The text that the fine-tuned model reads for this slate, when it may think."""
-    meta = read_json(story.run / "06_sft" / META)
+    meta = read_json(story.run / "06_sft" / CHECKPOINT)
     renderer = Renderer(
         template=load_template(meta["template"]),
         items=story.items,

@@ -41,7 +41,7 @@ from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.progress import track
 from gr2.record import read_json, reading, write_json
-from gr2.retrieve.folds import held_out_fifth, user_folds
+from gr2.retrieve.folds import held_out_fifth, slate_folds
 from gr2.types import Slate
 
 NETWORKS: Mapping[str, tuple[Callable[[int, int], nn.Module], float]] = {
@@ -86,7 +86,7 @@ class Advisor:
         none. Slates must have their votes."""
         if self.scale is None or not slates:
             return tuple(slates)
-        return self._told(slates, self._sample(slates).without(SCORES), self.scale)
+        return self._told(slates, self._sample(slates))
 
     def hear(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with what `sequence` says, if there is one, beside the advice that they have, of counts alone."""
@@ -116,11 +116,10 @@ class Advisor:
         if not slates:
             return ()
         sample = self._sample(slates)
-        advised = with_advice(slates, self.counted(sample))
-        return advised if self.scale is None else self._told(advised, sample.without(SCORES), self.scale)
+        return self._told(with_advice(slates, self.counted(sample)), sample)
 
     def counted(self, sample: Sample) -> np.ndarray:
-        """(S, K) that mean, of mean 0 over a slate; 0 where padded, and everywhere where nothing was learned."""
+        """(S, K) that mean, of mean 0 over a slate; anything where padded; 0 where nothing was learned."""
         if not self.logit.names:
             return np.zeros(sample.real_SK.shape)
         said_SK, read = self.logit.scores(sample), sample.without(SCORES)
@@ -129,15 +128,16 @@ class Advisor:
             said_SK[read.real_SK] += grown_M
         said_SK = (said_SK + sum(n.scores(read) for n in self.networks.values())) / (1 + len(self.networks))
         said_SK = np.where(read.real_SK, said_SK, 0)
-        said_SK -= said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
-        return np.where(read.real_SK, said_SK, 0)
+        centred_SK: np.ndarray = said_SK - said_SK.sum(1, keepdims=True) / read.real_SK.sum(1, keepdims=True)
+        return centred_SK
 
     def _sample(self, slates: Sequence[Slate]) -> Sample:
         return Sample.of([s.newest(self.history) for s in slates], self.knowledge)
 
-    @staticmethod
-    def _told(slates: Sequence[Slate], read: Sample, scale: Scale) -> tuple[Slate, ...]:
-        told_SKF = scale.arrays(read).x.numpy().astype(np.float16)
+    def _told(self, slates: Sequence[Slate], sample: Sample) -> tuple[Slate, ...]:
+        if self.scale is None:
+            return tuple(slates)
+        told_SKF = self.scale.arrays(sample.without(SCORES)).x.numpy().astype(np.float16)
         return tuple(replace(s, features=x_KF[: len(s.candidates)]) for s, x_KF in zip(slates, told_SKF, strict=True))
 
     def save(self, folder: Path) -> None:
@@ -234,8 +234,7 @@ def fit_advisor(train: Sample, knowledge: Knowledge, seed: int) -> Advisor:
 def cross_advised(train: Sample, knowledge: Knowledge, seed: int, folds: int) -> tuple[Slate, ...]:
     """The training slates with advice as others will get it: of an advisor that learned from other folds of users. One
     that learned from a slate knows its target too well."""
-    fold_of = user_folds(list(dict.fromkeys(s.user_id for s in train.slates)), folds, seed)
-    fold_S = np.array([fold_of[s.user_id] for s in train.slates], dtype=np.int64)
+    fold_S = slate_folds(train.slates, folds, seed)
     said_SK = np.zeros(train.real_SK.shape)
     for number in track(range(folds), "advice, cross-fitted"):
         judged_S = fold_S == number

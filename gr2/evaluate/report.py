@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from gr2.artifacts import Rankings, Scores, Slates
+from gr2.artifacts import CHECKPOINT, Rankings, Scores, Slates
 from gr2.evaluate import plots
 from gr2.evaluate.examples import examples
 from gr2.evaluate.headline import (
@@ -39,7 +39,6 @@ from gr2.evaluate.report_scores import (
     unweighted,
     warnings,
 )
-from gr2.lm.checkpoint import META
 from gr2.record import RECORD, is_complete, read_json, read_metrics
 from gr2.types import Split
 
@@ -116,7 +115,7 @@ def _head(run: Path, scores: Scores, rankings: Mapping[str, Rankings], examined:
 
 def _hears_advice(run: Path) -> bool:
     """False where what is served is a model alone."""
-    meta = run / "10_direct" / META
+    meta = run / "10_direct" / CHECKPOINT
     return not meta.exists() or read_json(meta).get("advised", True)  # an older gr2 does not say
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gr2.artifacts import Corpus, SemanticIds, check_same_catalogue
+from gr2.artifacts import CHECKPOINT, Corpus, SemanticIds, check_same_catalogue
 from gr2.compress import context
 from gr2.compress.context import Compressor
 from gr2.device import home
@@ -18,7 +18,6 @@ from gr2.prompt.gaps import gaps_told
 from gr2.prompt.render import HISTORY, THINK, Renderer, load_template
 from gr2.record import read_json, reading, write_json
 
-META = "gr2.json"
 VOICES = ("words", "advice", "items", "anyone")
 """What is heard about a candidate (`lm.rank`); a Checkpoint has a weight for each."""
 
@@ -84,7 +83,7 @@ class Checkpoint:
             feature_reader.save(reader, folder)
         self.tokenizer.save_pretrained(folder)
         write_json(
-            folder / META,
+            folder / CHECKPOINT,
             {
                 "sids_digest": self.sids_digest,
                 "template": self.renderer.template.name,
@@ -102,7 +101,7 @@ class Checkpoint:
     @classmethod
     def load(cls, folder: Path, corpus: Corpus, ids: SemanticIds) -> "Checkpoint":
         """Raises UserError when the checkpoint is spoilt, or was trained with other ids or another template."""
-        meta = read_json(folder / META)
+        meta = read_json(folder / CHECKPOINT)
         if meta["sids_digest"] != ids.digest:
             raise UserError(
                 f"{folder}: trained with other semantic ids ({meta['sids_digest']}, not {ids.digest}); "
@@ -139,7 +138,7 @@ class Checkpoint:
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a model lies there; a stage that is left out leaves its folder without one."""
-    return (folder / META).exists()
+    return (folder / CHECKPOINT).exists()
 
 
 def assemble(

@@ -14,6 +14,7 @@ from gr2.lm.batches import chunks, pad_left
 from gr2.lm.checkpoint import Checkpoint
 from gr2.progress import track
 from gr2.prompt.render import END, END_THINK, LABELS, PAD
+from gr2.sid.trie import Trie
 from gr2.teach.rationale import ARROW
 from gr2.types import Slate
 
@@ -73,8 +74,8 @@ class CitationConstraint(LogitsProcessor):
 
     def __init__(self, shown: Sequence[Sequence[Sequence[int]]], prompt_length: int, codes: Sequence[int]) -> None:
         """`shown[b]` are the spelled ids of the history that prompt b shows; `codes` all tokens that spell ids."""
-        self.shown, self.prompt_length, self.codes = shown, prompt_length, list(codes)
-        self.known = frozenset(codes)
+        self.tries = [Trie(ids) if ids else None for ids in shown]
+        self.prompt_length, self.codes, self.known = prompt_length, list(codes), frozenset(codes)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         held = scores.clone()
@@ -88,10 +89,12 @@ class CitationConstraint(LogitsProcessor):
 
     def following(self, b: int, written: Sequence[int]) -> tuple[bool, list[int]]:
         """Whether an id is begun, and the codes that may follow."""
+        trie = self.tries[b]
+        if trie is None:
+            return False, []
         spelled = list(takewhile(self.known.__contains__, reversed(written)))[::-1]
-        begun = spelled[len(spelled) - len(spelled) % len(self.shown[b][0]) :] if self.shown[b] else []
-        place = len(begun)
-        return place > 0, sorted({sid[place] for sid in self.shown[b] if list(sid[:place]) == begun})
+        begun = spelled[len(spelled) - len(spelled) % trie.depth :]
+        return bool(begun), list(trie.allowed(begun))
 
 
 def complete(
@@ -130,13 +133,12 @@ def reason(
     encode = partial(tokenizer, add_special_tokens=False)
     arrow = encode(f" {ARROW} ")["input_ids"]
     stops = {encode(f" {ARROW}")["input_ids"][-1], pad, *(tokenizer.convert_tokens_to_ids(t) for t in (END_THINK, END))}
-    codes = checkpoint.id_tokens.spelled.unique().tolist()
     rows: list[list[int]] = []
     texts: list[str] = []
     for part in track(list(chunks(slates, budget.batch_size)), label):
         prompts = prompt_tokens(checkpoint, part, think=True)
         shown = [checkpoint.id_tokens.of(checkpoint.renderer.shown(s)).tolist() for s in part]
-        hold = CitationConstraint(shown, max(map(len, prompts)), codes)
+        hold = CitationConstraint(shown, max(map(len, prompts)), checkpoint.id_tokens.codes)
         written = greedy(checkpoint, prompts, longest=budget.thought, stops=sorted(stops), hold=hold)
         reasons = [list(takewhile(lambda t: t not in stops, row)) for row in written.tolist()]
         rows += [prompt + own + arrow for prompt, own in zip(prompts, reasons, strict=True)]

@@ -119,7 +119,7 @@ def read_voices(
 ) -> Tensor:
     """(B, K, 4) all that speaks for a candidate: the log-probability of its id, or label, behind the text, the advice,
     what the item head says of it where the history ends, and what it says of it where the history begins, which it
-    would say of anyone (0 where there is no head). All slates have one K."""
+    would say of anyone (0 where there is no head, or no advice is shown). All slates have one K."""
     words_BK = read_candidates(checkpoint.model, hidden_BTD, tree)
     items_BK = anyone_BK = torch.zeros_like(words_BK)
     head = head_of(checkpoint.model)
@@ -131,7 +131,8 @@ def read_voices(
         rows_BK = torch.tensor([[checkpoint.id_tokens.row[i] for i in s.candidates] for s in slates])
         rows_BK, line = rows_BK.to(hidden_BTD.device), torch.arange(len(texts))
         items_BK, anyone_BK = (head.scores(hidden_BTD[line, at], rows_BK) for at in (last, first))
-    return torch.stack([words_BK, advice_of(slates).to(words_BK.device), items_BK, anyone_BK], -1)
+    advice_BK = advice_of(slates).to(words_BK.device) if checkpoint.renderer.advised else torch.zeros_like(words_BK)
+    return torch.stack([words_BK, advice_BK, items_BK, anyone_BK], -1)
 
 
 def slate_tree(

@@ -40,6 +40,12 @@ class IdTokens:
     def row(self) -> dict[str, int]:
         return {item_id: i for i, item_id in enumerate(self.item_ids)}
 
+    @cached_property
+    def codes(self) -> list[int]:
+        """All tokens that spell ids."""
+        every: list[int] = self.spelled.unique().tolist()
+        return every
+
     def of(self, items: Sequence[str]) -> Tensor:
         """(len(items), S) token numbers."""
         return self.spelled[[self.row[i] for i in items]]

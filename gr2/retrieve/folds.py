@@ -16,6 +16,12 @@ def user_folds(user_ids: Sequence[str], folds: int, seed: int) -> dict[str, int]
     return {user: int(fold) for user, fold in zip(user_ids, numbers, strict=True)}
 
 
+def slate_folds(slates: Sequence[Slate], folds: int, seed: int) -> np.ndarray:
+    """(S,) the fold of each slate's user."""
+    fold_of = user_folds(list(dict.fromkeys(s.user_id for s in slates)), folds, seed)
+    return np.array([fold_of[s.user_id] for s in slates], dtype=np.int64)
+
+
 def held_out_fifth(slates: Sequence[Slate], seed: int) -> np.ndarray:
     """(S,) bool: the slates of one user in HELD_OUT, at random; none where there are fewer users."""
     users = sorted({s.user_id for s in slates})

@@ -1,6 +1,6 @@
 """Stage 6: supervised fine-tuning on the kept traces, reasoning and answer weighted apart.
 
-A trace is learned as text: its thought, the candidates that the thought arrives at, and the answer. Nothing of the
+A trace is learned as text: its thought, the candidate that the thought arrives at, and the answer. Nothing of the
 prompt is learned. Beside it the model learns what to believe: the probability that each candidate comes first, read
 in one forward pass from the candidates' ids, at once (after `<think></think>`), and from their labels where a thought
 has given its reasons (after the arrow). So one model can be asked either way, and its thoughts arrive at what it

@@ -20,7 +20,7 @@ policy and the half after thoughts are ours, and so is the direction of the KL (
 distribution is exact here).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,14 +121,12 @@ class Config(BaseModel):
 def direct(
     checkpoint: Checkpoint,
     slates: Slates,
-    believed: Mapping[str, Tensor],
     config: Config,
     seed: int,
     work: StageFolder,
     worth: Worth = as_they_are,
 ) -> None:
-    """Train the checkpoint's model in place. `believed`: training slate id -> (K,) probabilities of who comes first;
-    `worth`: what the clicks of training slates count."""
+    """Train the checkpoint's model in place. `worth`: what the clicks of training slates count."""
     train, valid = slates.split(Split.TRAIN), slates.split(Split.VALID)[: config.valid_slates]
     drawn = np.random.default_rng(seed).permutation(len(train))[: config.thoughts]
     reasoned = [train[i] for i in drawn]
@@ -141,9 +139,7 @@ def direct(
         gains_BK, weights_B1 = worth(batch)
         loss, reward = policy_loss(scores_BK, gains_BK, config.rollouts, weights_B1)
         rewards.append(reward)
-        if not config.beta:
-            return loss
-        return loss + config.beta * distance(scores_BK, torch.stack([believed[s.slate_id] for s in batch]))
+        return loss + config.beta * distance(scores_BK, beliefs(batch, ADVISED))
 
     def loss_of(step: int) -> Tensor:
         asked = [train[i] for i in epoch_picks(len(train), config.fit.batch_size - n_thinking, step, seed)]
@@ -215,8 +211,6 @@ def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray
     the weights of a conditional logit over the voices, of advice only where the model is shown any. For slates that the
     model never learned from: it knows the training slates' targets from mid-training and would be trusted too much.
     What the head says of anyone is mostly taken off: advice knows what is popular better."""
-    if not checkpoint.renderer.advised:
-        slates = [replace(s, advice=()) for s in slates]
     with torch.inference_mode():
         x_SK4 = torch.cat([voices_at_once(checkpoint, part).cpu() for part in chunks(slates, 64)]).double().numpy()
     targets_S = np.array([s.target for s in slates])
@@ -244,7 +238,6 @@ def main(run: Path, config: Config, seed: int) -> None:
     worth = worth_of(train, examined, config.click_clip, "direct")
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        believed = {s.slate_id: belief for s in train for belief in beliefs([s], ADVISED)}
         advisor = Advisor.load(run / READS[3], corpus, ids.codes)
         if config.features:
             # Training slates must not see their own events counted, as an advisor that was loaded does.
@@ -260,7 +253,7 @@ def main(run: Path, config: Config, seed: int) -> None:
             advised = Slates(slates=tuple(with_whole_history(advised.slates, corpus, compressor.limits.newest)))
         if not config.advice:
             checkpoint = checkpoint.alone()
-        direct(checkpoint, advised, believed, config, seed, work, worth)
+        direct(checkpoint, advised, config, seed, work, worth)
         if config.advice and advised.split(Split.VALID) and train and checkpoint.renderer.gaps:
             advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
         if valid := advised.split(Split.VALID):

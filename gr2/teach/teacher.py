@@ -19,7 +19,7 @@ from gr2.advice.conditional_logit import fit
 from gr2.artifacts import Corpus
 from gr2.errors import UserError
 from gr2.evaluate.propensity import Examination, weights_of
-from gr2.retrieve.folds import user_folds
+from gr2.retrieve.folds import slate_folds
 from gr2.teach.evidence import FEATURES, HISTORY, KINDS, count, find
 from gr2.teach.rows import Rows, as_rows
 from gr2.types import Slate, Split
@@ -79,8 +79,7 @@ def opine(
     rows = as_rows(slates, corpus.row, evidence.visits.user_row, HISTORY)
     findings = find(evidence, rows)
     features = centred(findings.features, rows.real, training)
-    fold_of = user_folds(list(dict.fromkeys(s.user_id for s in slates)), folds, seed)
-    fold = np.array([fold_of[s.user_id] for s in slates])
+    fold = slate_folds(slates, folds, seed)
     targets = np.array([s.target for s in slates])
     counts = np.ones(len(slates))
     known = weights_of([s for s in slates if s.split is Split.TRAIN], examination)

@@ -123,6 +123,6 @@ def test_features_are_learned(tmp_path):
     attach_new(checkpoint.model, features_of(train[:1]).shape[-1], seed=0)
     fit = FitConfig(steps=80, batch_size=32, learning_rate=1e-2, warmup_steps=10)
     config = Config(fit=fit, features=True, beta=0.0, valid_slates=20, thoughts=100)
-    direct(checkpoint, Slates(slates=(*train, *valid)), {}, config, 0, shop.work(tmp_path))
+    direct(checkpoint, Slates(slates=(*train, *valid)), config, 0, shop.work(tmp_path))
     assert features_of(valid).shape == (200, shop.K, F)
     assert recall_at_1(valid, rank_in_one_pass(checkpoint, valid, batch_size=64, label=None)) > 0.6

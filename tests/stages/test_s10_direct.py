@@ -48,7 +48,7 @@ def test_rl_learns_the_taste_by_ids_and_by_labels_where_the_target_stands(asked,
     before = asked(checkpoint, test)
     fit = FitConfig(steps=120, batch_size=48, learning_rate=1e-2, warmup_steps=10)
     config = Config(fit=fit, valid_slates=50, thoughts=500, beta=0)
-    direct(checkpoint, train, {}, config, 0, StageFolder(path=tmp_path, resumed=False))
+    direct(checkpoint, train, config, 0, StageFolder(path=tmp_path, resumed=False))
     gain = bootstrap_means((asked(checkpoint, test) - before)[:, None], [s.user_id for s in test], 0)[:, 0]
     low, _ = interval(gain)
     assert low > 0.2, f"{before.mean():.2f} + {gain.mean():.2f}"
