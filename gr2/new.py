@@ -98,15 +98,17 @@ cited_history = 20
 
 [sft]
 direct_share = 0.35
+lambda_reasoning = 0.9
 
 [sft.fit]
-steps = 500
+steps = 1000
 batch_size = 32
-learning_rate = 1e-3
+learning_rate = 2e-3
 dropout = 0.1
 
 [rl]
-steps = 40
+steps = 80
+truth = 0.5
 
 [direct]
 thoughts = 4000

@@ -134,9 +134,10 @@ def rollout(row: Rollout, times: int, shown: Slate, catalogue: Catalogue) -> str
     thought = escape(readable(words, shown, catalogue.items, catalogue.ids))
     answer = " ".join(f"[bold green]{c + 1}[/]" if shown.gains[c] else str(c + 1) for c in row.order)
     parts = f"rank {row.rank:+.3f}, format {row.format:.0f}, overlong {row.overlong:.2f}"
+    truth = "" if row.truth is None else f", true {row.truth:.2f}"
     again = f" [dim](written {times} times)[/]" if times > 1 else ""
     return (
-        f"[bold]reward {row.reward:+.3f}[/] ({parts}), advantage {row.advantage:+.2f}, {row.status}{again}\n"
+        f"[bold]reward {row.reward:+.3f}[/] ({parts}), advantage {row.advantage:+.2f}{truth}, {row.status}{again}\n"
         f"  thought [italic]{thought or '-'}[/]\n"
         f"  answer  {answer or '-'}"
     )

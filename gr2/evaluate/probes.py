@@ -12,10 +12,13 @@ import numpy as np
 
 from gr2.evaluate.answers import is_repaired
 from gr2.evaluate.arrays import gains_of, orders_of, sizes_of
+from gr2.reward.truth import Truth
 from gr2.types import AnswerStatus, Ranking, Slate
 
 HEAD = 3
 """Places that count as the head of a slate for `tail_only`."""
+TRUTHS = {"truth": "total", "truth_likes": "likes", "truth_next": "next", "truth_reason": "reason"}
+"""Probe -> part of a thought's truth."""
 
 
 def of_each(slates: Sequence[Slate], rankings: Sequence[Ranking]) -> dict[str, np.ndarray]:
@@ -80,6 +83,11 @@ def shuffle_agreement(rankings: Sequence[Ranking], shuffled: Sequence[Ranking]) 
         "shuffle_same_first": (ours_nK[:, 0] == theirs_nK[:, 0]).astype(float),
         "shuffle_tau": tau(ours_nK, theirs_nK, sizes_n),
     }
+
+
+def true_parts(truths: Sequence[Truth]) -> dict[str, np.ndarray]:
+    """How much of the thoughts is true, and of each of their steps. Probe -> (n,) values."""
+    return {probe: np.array([getattr(truth, part) for truth in truths]) for probe, part in TRUTHS.items()}
 
 
 def moves(rankings: Sequence[Ranking]) -> np.ndarray:

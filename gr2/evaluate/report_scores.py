@@ -8,6 +8,7 @@ from gr2.evaluate import plots
 from gr2.evaluate.headline import DEBIASED, bare, label, relative
 from gr2.evaluate.html import bars, details, first_cell, grid, kind, table
 from gr2.evaluate.metrics import MEASURES
+from gr2.evaluate.probes import TRUTHS
 from gr2.evaluate.propensity import CLIP, Examination
 
 GAINS = ("R@1", "N@3")
@@ -23,9 +24,13 @@ PROBES = {
     "invalid_share": "invalid",
     "repaired_share": "repaired",
     "tied_share": "tied",
+    "truth": "true",
+    "truth_likes": "true: likes",
+    "truth_next": "true: next",
+    "truth_reason": "true: reason",
 }
 """Probe -> heading."""
-NUMBERS = {"tau_to_incoming", "shuffle_tau", "tail_swap_profit"}
+NUMBERS = {"tau_to_incoming", "shuffle_tau", "tail_swap_profit", *TRUTHS}
 """Probes that are no shares."""
 TABLE_NOTE = (
     "Below each value its 95 % interval (bootstrap over users), then the change to the incoming order (in) and to the "
@@ -49,7 +54,9 @@ PROBES_NOTE = (
     "equal, 0: unrelated). first stays: the first item came in first. shuffled: agreement with the answer to the same "
     "slate shown in another order. tail-swap profit: what Eq. 7 of P2 would pay for tail-only answers beyond an echo's "
     "pay. invalid: no ranking, so the incoming order counts in its place. repaired: invalid, and yet not the incoming "
-    "order. tied: equal scores, among which the incoming order decided."
+    "order. tied: equal scores, among which the incoming order decided. true: how much of what its thoughts say the "
+    "log and the catalogue bear out, 1 all of it: of the person's taste, of the candidate, and of the event that is "
+    "cited; a reason that cites nothing counts 0."
 )
 
 

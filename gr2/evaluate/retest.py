@@ -17,6 +17,7 @@ import polars as pl
 from gr2.artifacts import Corpus, Rankings, Scores, Slates
 from gr2.errors import UserError, in_one_line
 from gr2.evaluate.answers import from_items, from_scores
+from gr2.evaluate.probes import TRUTHS
 from gr2.evaluate.propensity import Examination
 from gr2.evaluate.report import write_report
 from gr2.evaluate.slices import held_out
@@ -82,6 +83,9 @@ def retest(run: Path, out: Path, answers: Mapping[str, Path]) -> Scores:
         shuffled=stored(run / EVALUATION, SHUFFLED),
         examination=Examination.load(run / "04_slates"),
     )
+    # Thoughts are as they were, and to check them again takes the model's words.
+    for name, row in before.probes.items():
+        scores.probes[name] |= {probe: value for probe, value in row.items() if probe in TRUTHS}
     scores.save(out)
     write_report(run, out / "report.html")
     return scores

@@ -19,6 +19,7 @@ from gr2.evaluate.metrics import check, per_slate
 from gr2.evaluate.propensity import IPW, Examination, chances, ipw_per_slate
 from gr2.evaluate.significance import FEW, Draws, certain_share, holm, interval, mcnemar, paired_p, sign_flips
 from gr2.evaluate.slices import HeldOut, slices
+from gr2.reward.truth import Truth
 from gr2.types import Ranking, Slate
 
 INCOMING = "incoming"
@@ -35,6 +36,7 @@ def evaluate(
     held_out: Sequence[HeldOut] = (),
     shuffled: Mapping[str, Sequence[Ranking]] | None = None,
     examination: Examination | None = None,
+    truths: Mapping[str, Mapping[str, Truth]] | None = None,
 ) -> Scores:
     """Score every ranker.
 
@@ -43,8 +45,8 @@ def evaluate(
     `best_legacy` (chosen on validation by the caller). `held_out` describes the events, for the slices; without it
     there are those by incoming position only. `shuffled`: ranker -> its rankings of some of the slates when shown in
     another order, named by the stored positions. `examination`: how likely the places of logged slates are looked at;
-    where it is known there is a third protocol, `debiased`. Raises UserError when a ranker is missing, or does not
-    rank every slate with a positive.
+    where it is known there is a third protocol, `debiased`. `truths`: ranker -> the truth of its thought about each
+    slate_id. Raises UserError when a ranker is missing, or does not rank every slate with a positive.
     """
     for name in (INCOMING, best_legacy):
         if name not in rankings_by_name:
@@ -69,7 +71,9 @@ def evaluate(
         table=tables,
         slices={p: _slices(sliced, ranked, held_out, best_legacy, draws[p], p == "end_to_end") for p in draws},
         probes={
-            name: _probes(ranked, of_one, (shuffled or {}).get(name, ()), draws["given_target"])
+            name: _probes(
+                ranked, of_one, (shuffled or {}).get(name, ()), (truths or {}).get(name), draws["given_target"]
+            )
             for name, of_one in rankings.items()
         },
         answers={name: counts(of_one) for name, of_one in rankings.items()},
@@ -185,7 +189,11 @@ def _slices(
 
 
 def _probes(
-    slates: Sequence[Slate], rankings: Sequence[Ranking], shuffled: Sequence[Ranking], draws: Draws
+    slates: Sequence[Slate],
+    rankings: Sequence[Ranking],
+    shuffled: Sequence[Ranking],
+    truths: Mapping[str, Truth] | None,
+    draws: Draws,
 ) -> dict[str, MetricValue]:
     """Each probe's mean over the slates, or over those that were shuffled, with its interval."""
     user_of = {s.slate_id: s.user_id for s in slates}
@@ -194,6 +202,8 @@ def _probes(
     groups = [(rankings, probes.of_each(slates, rankings))]
     if both:
         groups.append((both, probes.shuffle_agreement(both, shuffled)))
+    if truths:
+        groups.append((rankings, probes.true_parts([truths[r.slate_id] for r in rankings])))
     row = {}
     for of, values in groups:
         means_DC = draws.means(list(values.values()), [user_of[r.slate_id] for r in of])

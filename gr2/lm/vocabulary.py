@@ -26,6 +26,12 @@ def grow(tokenizer: Any, ids: SemanticIds, *, markers: bool, gaps: bool = False)
     return tokenizer.add_tokens(missing)
 
 
+def learn_words(tokenizer: Any, words: Sequence[str]) -> None:
+    """Add words as tokens, with the space before them that is part of them. A small model spells a word of many pieces
+    wrongly, and makes up others (docs/log.md)."""
+    tokenizer.add_tokens([AddedToken(word, normalized=False, special=False) for word in words])
+
+
 @dataclass(frozen=True, kw_only=True)
 class IdTokens:
     """Token numbers of every item's spelled id."""

@@ -32,6 +32,10 @@ class DapoTrainer(GRPOTrainer):
     weight_of: Callable[[dict[str, Any]], float] | None = None
     """What the advantages of a row of the data set are multiplied by, above 0; left out, 1."""
 
+    credit: Callable[[int], Tensor] | None = None
+    """Given the width of the completions, the (B, C) advantages that single tokens of the rollouts which the reward
+    function saw last have beside those of the whole; left out, none."""
+
     on_scored: Callable[[Tensor], None] | None = None
     """Told the advantages of every round's rollouts, in the order in which the reward function saw them."""
 
@@ -46,6 +50,9 @@ class DapoTrainer(GRPOTrainer):
                 rollouts["advantages"] *= rollouts["advantages"].new_tensor([self.weight_of(row) for row in inputs])
             if self.on_scored:
                 self.on_scored(rollouts["advantages"])
+            if self.credit:
+                of_tokens = self.credit(rollouts["completion_ids"].shape[1]).to(rollouts["advantages"].device)
+                rollouts["advantages"] = rollouts["advantages"][:, None] + of_tokens
             live = informative_rows(rollouts["advantages"], group)
             taught.append(take(rollouts, live))
             missing = wanted - sum(len(part["advantages"]) for part in taught)
@@ -121,8 +128,9 @@ class DapoTrainer(GRPOTrainer):
 
 
 def informative_rows(advantages: Tensor, group: int) -> Tensor:
-    """(B,) bool: rows of the groups (of `group` rows each) in which some advantage is not 0."""
-    return (advantages.view(-1, group).abs().amax(1) > TOLERANCE).repeat_interleave(group)
+    """(B,) bool: rows of the groups (of `group` rows each) in which some advantage, of a rollout (B,) or of its tokens
+    (B, C), is not 0."""
+    return (advantages.reshape(len(advantages) // group, -1).abs().amax(1) > TOLERANCE).repeat_interleave(group)
 
 
 def take(rollouts: Rollouts, rows: Tensor | slice) -> Rollouts:

@@ -6,16 +6,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gr2.errors import UserError
 from gr2.prompt.parse import parse
+from gr2.prompt.render import END_THINK
 from gr2.record import read_jsonl
 from gr2.reward.forms import Form
-from gr2.rl.shown import as_it_came
+from gr2.reward.truth import Truth
+from gr2.rl.credit import step_advantages, step_of_each
+from gr2.rl.shown import as_it_came, shown_as
 from gr2.types import AnswerStatus, Slate
 
 Places = tuple[int, ...]
+Check = Callable[[Sequence[Slate], Sequence[str]], Sequence[Truth]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,8 @@ class Rollout:
     overlong: float
     advantage: float
     """What the objective multiplies with; 0 in a group whose rewards are all alike."""
+    truth: float | None = None
+    """Of its thought (`reward.truth`); None where that is not asked for."""
 
 
 class Scorer:
@@ -51,12 +58,15 @@ class Scorer:
         form: Form,
         price: Callable[[int], float],
         file: Path,
+        check: Check | None = None,
     ) -> None:
-        """`price` is what a completion of so many tokens costs, 0 or below."""
+        """`price` is what a completion of so many tokens costs, 0 or below; `check` tells the truth of thoughts."""
         self.decode, self.slates, self.places, self.form, self.price = decode, slates, places, form, price
-        self.file = file
+        self.file, self.check = file, check
         self.scored: list[dict[str, Any]] = []
         """Rows that lack only their advantage."""
+        self.checked: list[tuple[Sequence[float], list[int]]] = []
+        """Of the same rollouts: the truth of each step, and the step that each token is a word of."""
         self.step_rows: list[Rollout] = []
 
     def score(
@@ -65,7 +75,20 @@ class Scorer:
         """One reward a completion."""
         step = trainer_state.global_step if trainer_state else 0
         self.scored = [self.row(t, self.slates[n], step) for t, n in zip(completion_ids, slate_id, strict=True)]
+        if self.check:
+            shown = [shown_as(slate, self.places(slate)) for slate in map(self.slates.__getitem__, slate_id)]
+            truths = self.check(shown, [row["text"].partition(END_THINK)[0] for row in self.scored])
+            words = [step_of_each([self.decode([token]) for token in tokens]) for tokens in completion_ids]
+            self.checked = list(zip([truth.steps for truth in truths], words, strict=True))
+            for row, truth in zip(self.scored, truths, strict=True):
+                row["truth"] = round(truth.total, 4)
         return [row["reward"] for row in self.scored]
+
+    def credit(self, width: int, group: int) -> Tensor:
+        """(B, C) what each of `width` tokens of the rollouts that were scored last earns by the truth of its step."""
+        truths, words = zip(*self.checked, strict=True)
+        of_BC = step_advantages(truths, words, group)
+        return torch.nn.functional.pad(of_BC, (0, width - of_BC.shape[1]))
 
     def row(self, tokens: list[int], slate: Slate, step: int) -> dict[str, Any]:
         """The rewards are about the order that came in, whatever order was shown."""
@@ -107,8 +130,10 @@ def probes(rows: Sequence[Rollout]) -> dict[str, Any]:
     longest = max((len(row.places) for row in rows), default=0)
     firsts = [row.order[0] for row in valid]
     parts = {name: mean([getattr(row, name) for row in rows]) for name in ("rank", "format", "overlong")}
+    checked = [row.truth for row in rows if row.truth is not None]
     return {
         **parts,
+        **({"truth": mean(checked)} if checked else {}),
         "valid_share": mean([row.status is AnswerStatus.VALID for row in rows]),
         "echo_share": mean([row.order == tuple(range(len(row.order))) for row in valid]),
         "first_from": [mean([first == place for first in firsts]) for place in range(longest)],

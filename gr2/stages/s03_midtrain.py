@@ -30,18 +30,16 @@ from gr2.lm.nano import NanoConfig, new_model, train_tokenizer
 from gr2.lm.pretrain import start_from_base
 from gr2.lm.pretrained import learn_tokens, load_pretrained
 from gr2.lm.train import FitConfig, fit
-from gr2.lm.vocabulary import grow
+from gr2.lm.vocabulary import grow, learn_words
 from gr2.prompt.render import MAX_LABELS, THINK
 from gr2.record import StageFolder, stage_folder
-from gr2.teach.rationale import lexicon, phrases
+from gr2.teach.rationale import lexicon, vocabulary
 from gr2.types import Split
 
 NAME = "03_midtrain"
 READS = ("01_corpus", "02_sids")
 VALID_USERS = 2000
 """Users whose validation events are looked at; of more, so many at even distances."""
-PHRASES = 20
-"""How often the teacher's words are shown to the BPE, so that each becomes one token: thoughts are long otherwise."""
 
 
 class Config(BaseModel):
@@ -187,8 +185,8 @@ def start(corpus: Corpus, ids: SemanticIds, config: Config, seed: int) -> tuple[
         learn_tokens(model, tokenizer, ids, markers=config.markers, seed=seed, gaps=bool(config.gaps))
         return model, tokenizer
     texts = [text for item in corpus.items for text in (item.text, sentence(item))]
-    texts += PHRASES * phrases(lexicon(corpus.items))
     tokenizer = train_tokenizer(texts, config.nano.words)
+    learn_words(tokenizer, vocabulary(lexicon(corpus.items)))
     grow(tokenizer, ids, markers=config.markers, gaps=bool(config.gaps))
     model = new_model(config.nano, len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed)
     if config.base:

@@ -35,6 +35,7 @@ from gr2.reward.clicks import known_chances, weights_by_id
 from gr2.reward.forms import FormName, can_teach, reward_form
 from gr2.reward.overlong import overlong
 from gr2.reward.scores import ndcg
+from gr2.reward.truth import Witness
 from gr2.rl.best import KeepBest
 from gr2.rl.dapo import DapoTrainer
 from gr2.rl.objectives import OBJECTIVES, Algorithm
@@ -60,6 +61,9 @@ class Config(BaseModel):
     """conditional (P1), auc or ndcg (P2 Eq. 7), gain (ours); docs/rewards.md says what each lets through."""
     alpha: float = Field(0.2, ge=0)
     """Worth of a well-formed answer (P3: 0.2); gain has none."""
+    truth: float = Field(0.0, ge=0)
+    """Weight, beside the advantage of the whole, of how much truer a step of a thought is than its group's (ours,
+    docs/08-rl.md). Thoughts of the evidence teacher's kind alone can be checked."""
     algorithm: Algorithm = "dapo"
     """dapo, grpo, dr_grpo, gspo or cispo: the loss, and the clips of its paper."""
     epsilon_low: float | None = Field(None, gt=0)
@@ -89,8 +93,8 @@ class Config(BaseModel):
     click_clip: float | None = Field(None, ge=1)
     """Of logged slates: a slate's advantages weigh by 1 / the chance that the place of its click is looked at, at most
     so much, with mean 1 (P2, ours). Left out: slates weigh alike."""
-    valid_slates: int = Field(128, ge=0)
-    """Validation slates that decide which weights are kept (ours)."""
+    valid_slates: int = Field(512, ge=0)
+    """Validation slates that decide which weights are kept (ours: of 128 it kept what did harm, docs/log.md)."""
     valid_steps: int = Field(20, ge=1)
     """Steps between two looks at them (ours)."""
     save_steps: int = Field(10, ge=1)
@@ -104,9 +108,10 @@ def rl(
     seed: int,
     work: StageFolder,
     examined: Examination | None = None,
+    witness: Witness | None = None,
 ) -> None:
-    """Train the checkpoint's model in place. Raises UserError where clicks are to be weighed and `examined` does not
-    say how likely places are looked at."""
+    """Train the checkpoint's model in place; thoughts are paid for being true where there is a `witness`. Raises
+    UserError where clicks are to be weighed and `examined` does not say how likely places are looked at."""
     train = [s for s in slates.split(Split.TRAIN) if can_teach(s)]
     longest = longest_rollout(train, config.thought_tokens)
     scratch = work.path / "trl"
@@ -118,6 +123,7 @@ def rl(
         reward_form(config.reward, config.alpha),
         partial(overlong, longest=longest, soft=config.overlong_tokens),
         work.path / ROLLOUTS,
+        witness.check if witness else None,
     )
     trainer = DapoTrainer(
         model=checkpoint.model,
@@ -133,6 +139,8 @@ def rl(
         callbacks=[Log(work, scorer)],
     )
     trainer.max_rounds, trainer.on_scored = config.max_rounds, scorer.keep
+    if witness:
+        trainer.credit = lambda width: config.truth * scorer.credit(width, config.rollouts)
     if config.click_clip:
         weights = weights_by_id(train, known_chances(examined, "rl"), config.click_clip)
         trainer.weight_of = lambda row: weights[row["slate_id"]]
@@ -244,5 +252,6 @@ def main(run: Path, config: Config, seed: int) -> None:
     slates, checkpoint = Slates.load(run / READS[3]), Checkpoint.load(run / before, corpus, ids)
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
-        rl(checkpoint, slates, config, seed, work, Examination.load(run / READS[2]))
+        witness = Witness.of(corpus, checkpoint.renderer) if config.truth else None
+        rl(checkpoint, slates, config, seed, work, Examination.load(run / READS[2]), witness)
         checkpoint.save(work.path)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates
+from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, Traces
 from gr2.baselines.category_thought import rank_by_category_thought
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.plain_llm import rank_plainly
@@ -32,6 +32,7 @@ from gr2.lm.generate import Budget
 from gr2.lm.pretrained import load_pretrained
 from gr2.lm.rank import rank_by_thinking, rank_by_writing, rank_in_one_pass
 from gr2.record import read_json, stage_folder, write_json
+from gr2.reward.truth import Truth, Witness
 from gr2.rl.shown import as_it_came, shown_as
 from gr2.serve.ranker import Bundle
 from gr2.types import Ranking, Slate, Split
@@ -158,6 +159,18 @@ def free_answers(checkpoint: Checkpoint, slates: Sequence[Slate], label: str) ->
     return {"n": len(rankings), "valid_share": counts["valid"] / len(rankings), "statuses": dict(counts)}
 
 
+def truths_of(
+    witness: Witness, slates: Sequence[Slate], rankings: Mapping[str, Sequence[Ranking]]
+) -> dict[str, dict[str, Truth]]:
+    """Ranker -> slate_id -> the truth of its thought; of the teacher and of those that reason as it does."""
+    found = {}
+    for name, answers in rankings.items():
+        if name == "teacher" or name.endswith("_thinking"):
+            thoughts = [witness.renderer.thought(s, r.thought) for s, r in zip(slates, answers, strict=True)]
+            found[name] = {s.slate_id: t for s, t in zip(slates, witness.check(slates, thoughts), strict=True)}
+    return found
+
+
 def save_rankings(folder: Path, name: str, rankings: Sequence[Ranking]) -> None:
     folder.mkdir(exist_ok=True)
     Rankings(ranker=name, rankings=tuple(rankings)).save(folder)
@@ -198,8 +211,18 @@ def main(run: Path, config: Config, seed: int) -> None:
             save_rankings(work.path / name / "shuffled", name, answers)
         events = read_json(run / "04_slates" / "events.json")["test"]
         described = held_out(corpus, Split.TEST)
+        in_checked_words = not any(trace.prompt for trace in Traces.load(run / "05_traces").traces)
+        truths = truths_of(Witness.of(corpus, tuned.renderer), test, on_test) if in_checked_words else None
         scores = evaluate(
-            test, events, on_test, best, seed, held_out=described, shuffled=shuffled, examination=examined
+            test,
+            events,
+            on_test,
+            best,
+            seed,
+            held_out=described,
+            shuffled=shuffled,
+            examination=examined,
+            truths=truths,
         )
         scores.save(work.path)
         write_json(work.path / "stack.json", together.record())

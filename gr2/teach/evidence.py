@@ -86,10 +86,10 @@ def count(corpus: Corpus) -> Evidence:
     )
 
 
-def find(evidence: Evidence, rows: Rows) -> Findings:
-    """Look at every slate."""
+def find(evidence: Evidence, rows: Rows, label: str | None = "evidence on slates") -> Findings:
+    """Look at every slate; without a label no progress is shown."""
     starts = range(0, len(rows.users), CHUNK)
-    parts = [_find(evidence, rows.part(slice(at, at + CHUNK))) for at in track(starts, "evidence on slates")]
+    parts = [_find(evidence, rows.part(slice(at, at + CHUNK))) for at in track(starts, label)]
     return Findings(
         features=np.concatenate([features for features, _ in parts]),
         links=np.concatenate([links for _, links in parts]),

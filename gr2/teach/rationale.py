@@ -22,6 +22,8 @@ from gr2.types import Item
 
 CITED = 1
 """History items cited at most. Of two, a small model writes the second again and again (docs/log.md)."""
+NAMED = 1000
+"""Genres at most that are tokens of their own."""
 ARROW = "->"
 """What stands between the reasons and the candidate they lead to. A small model that has to name more repeats one
 (docs/log.md)."""
@@ -66,10 +68,13 @@ def lexicon(items: Sequence[Item]) -> Lexicon:
     )
 
 
-def phrases(words: Lexicon) -> list[str]:
-    """Every word of the teacher, for a tokenizer that is to write them as single tokens."""
+def vocabulary(words: Lexicon) -> list[str]:
+    """All that the teacher says but citations, as it stands in a thought, for a tokenizer that is to hold each as one
+    token; of the genres the NAMED that most items have."""
+    common = np.argsort(-words.usual, kind="stable")[:NAMED]
     decades = sorted({decade for decade in words.decades if decade})
-    return [f" likes {w} ; next {w} ; {kind} {ARROW} " for w in (*words.genres, *decades) for kind in KINDS]
+    said = [*KINDS, *(words.genres[g] for g in sorted(common.tolist())), *decades]
+    return ["likes", " next", " ;", f" {ARROW}", *(f" {word}" for word in said)]
 
 
 def explain(
@@ -82,7 +87,7 @@ def explain(
     """
     history = [int(row) for row in opinions.rows.history[at] if row >= 0]
     candidates = opinions.rows.candidates[at][list(order)]
-    genre = _telling_genre(words, candidates)
+    genre = telling_genre(words, candidates)
     pick = int(candidates[0])
     for kind in np.argsort(-lifts, kind="stable"):
         backing = _backing(words, KINDS[kind], history, pick, genre, opinions.links[at, order[0]])
@@ -90,7 +95,7 @@ def explain(
         if cited or KINDS[kind] in ("popular", "order"):
             break
     steps = [
-        _line("likes", *_taste(words, history[:RECENT])),
+        _line("likes", *taste(words, history[:RECENT])),
         _line("next", words.genres[genre] if genre is not None else "", words.decades[pick]),
         _line(KINDS[kind], *(f"[h{age + 1}]" for age in cited), choice(order)),
     ]
@@ -102,7 +107,7 @@ def choice(order: Sequence[int]) -> str:
     return f"{ARROW} [c{order[0] + 1}]"
 
 
-def _taste(words: Lexicon, recent: Sequence[int]) -> list[str]:
+def taste(words: Lexicon, recent: Sequence[int]) -> list[str]:
     """The one or two genres that the recent history has most above their usual share, and its commonest decade."""
     if not recent:
         return []
@@ -113,7 +118,7 @@ def _taste(words: Lexicon, recent: Sequence[int]) -> list[str]:
     return [*liked, *(decade for decade, _ in decades.most_common(1))]
 
 
-def _telling_genre(words: Lexicon, candidates: np.ndarray) -> int | None:
+def telling_genre(words: Lexicon, candidates: np.ndarray) -> int | None:
     """The genre of the first candidate that fewest others carry; among equals the rarest of the catalogue."""
     carried = words.has[candidates].sum(0)
     own = np.flatnonzero(words.has[candidates[0]])
@@ -126,16 +131,22 @@ def _backing(
     """Ages (0 = newest) of the history events that bear the evidence out, the best first."""
     if kind == "co-visits":
         return [int(age) for age in np.argsort(-links, kind="stable") if links[age] > 0]
-    ages = range(len(history))
-    if kind == "genre" and genre is not None:
-        return [age for age in ages if words.has[history[age], genre]]
-    if kind == "era" and words.decades[pick]:
-        return [age for age in ages if words.decades[history[age]] == words.decades[pick]]
-    if kind == "series":
-        return [age for age in ages if words.series[history[age]] == words.series[pick]]
-    if kind == "brand" and words.brands[pick]:
-        return [age for age in ages if words.brands[history[age]] == words.brands[pick]]
-    return []
+    return [age for age, row in enumerate(history) if is_alike(words, kind, row, pick, genre)]
+
+
+def is_alike(words: Lexicon, kind: str, event: int, pick: int, genre: int | None) -> bool:
+    """Whether a history event and a candidate are of one kind, in the way of this evidence; `genre` is the one that
+    tells the candidate from the others of its slate."""
+    match kind:
+        case "genre":
+            return genre is not None and bool(words.has[event, genre])
+        case "era":
+            return words.decades[event] == words.decades[pick] != ""
+        case "series":
+            return words.series[event] == words.series[pick]
+        case "brand":
+            return words.brands[event] == words.brands[pick] != ""
+    return False
 
 
 def _word(category: str) -> str:

@@ -4,8 +4,10 @@ from test_metrics import slate
 from gr2.artifacts import Scores
 from gr2.baselines.simple import rank_incoming
 from gr2.errors import UserError
+from gr2.evaluate.probes import TRUTHS
 from gr2.evaluate.significance import holm
 from gr2.evaluate.table import evaluate
+from gr2.reward.truth import Truth
 from gr2.types import AnswerStatus, Ranking
 
 # three users; u0 has two slates and one miss, u1 one slate, u2 one miss: 3 slates, 5 events
@@ -106,3 +108,19 @@ def test_wrong_inputs_are_named() -> None:
         evaluate(SLATES, EVENTS, {"incoming": rank_incoming(SLATES)}, best_legacy="lambdamart")
     with pytest.raises(UserError, match="user u1"):
         evaluate(SLATES, {"u0": 3}, {"incoming": rank_incoming(SLATES)}, best_legacy="incoming")
+
+
+def test_truths_are_probes_of_the_rankers_that_think() -> None:
+    """Means over the slates, whatever the order of the truths; a share of .5, 0 and 1 is .5."""
+    values = dict(zip((s.slate_id for s in SLATES), (0.5, 0.0, 1.0), strict=True))
+    truths = {
+        "oracle": {
+            slate_id: Truth(steps=(value,), likes=value, next=1.0, reason=0.0, total=value / 2)
+            for slate_id, value in reversed(values.items())
+        }
+    }
+    rankings = {"incoming": rank_incoming(SLATES), "oracle": oracle()}
+    found = evaluate(SLATES, EVENTS, rankings, best_legacy="incoming", truths=truths).probes
+    assert [found["oracle"][name].value for name in TRUTHS] == pytest.approx([0.25, 0.5, 1, 0])
+    assert found["oracle"]["truth_likes"].n == 3
+    assert not TRUTHS.keys() & found["incoming"].keys()

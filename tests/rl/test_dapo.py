@@ -12,6 +12,8 @@ from gr2.rl.dapo import DapoTrainer, concatenate, informative_rows, take
 def test_informative_rows_are_whole_groups():
     advantages = torch.tensor([0.0, 0.0, 1.0, -1.0, 0.0, 1e-9])
     assert informative_rows(advantages, 2).tolist() == [False, False, True, True, False, False]
+    of_tokens = torch.tensor([[0.0, 0.0], [0.0, 1e-9], [0.0, 0.0], [0.5, 0.0]])
+    assert informative_rows(of_tokens, 2).tolist() == [False, False, True, True]
 
 
 def test_concatenate_pads_prompts_left_and_completions_right():
@@ -108,3 +110,22 @@ def test_advantages_weigh_what_their_prompt_does(tmp_path):
     assert ((sizes == light) | (sizes == heavy)).all()
     assert (heavy / light).item() == pytest.approx(3)
     assert told == groups.flatten().tolist()
+
+
+def test_tokens_have_advantages_beside_their_rollouts(tmp_path):
+    """Rewards 0, 1, 0, 1 in every group; the first token of each rollout earns 3 beside."""
+
+    def credit(width):
+        of_tokens = torch.zeros(16, width)
+        of_tokens[:, 0] = 3.0
+        return of_tokens
+
+    def reward(completion_ids, **_):
+        return [float(i % 2) for i in range(len(completion_ids))]
+
+    rows = [{"prompt": PROMPT} for _ in range(32)]
+    plain = trained(tmp_path / "plain", reward, rows)[0].flatten()
+    seen = trained(tmp_path / "credited", reward, rows, credit=credit, max_rounds=1)[0]
+    by_token = seen.reshape(16, -1)
+    torch.testing.assert_close(by_token[:, 0], plain + 3.0)
+    torch.testing.assert_close(by_token[:, 1:], plain[:, None].expand_as(by_token[:, 1:]))

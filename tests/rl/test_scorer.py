@@ -8,7 +8,9 @@ import torch
 
 from gr2.errors import UserError
 from gr2.reward.forms import reward_form
+from gr2.reward.truth import Truth
 from gr2.rl.rollouts import Rollout, Scorer, probes, read_rollouts
+from gr2.rl.shown import shown_as
 from gr2.types import AnswerStatus, Split
 
 SLATE = shop.all_slates(1, 1).split(Split.TRAIN)[0]
@@ -80,3 +82,36 @@ def test_what_is_no_rollouts_file_is_the_users_error(tmp_path):
     file.write_text(json.dumps({"step": 0, "slate_id": "u:1", "text": "", "status": "valid", "reward": 0.0}) + "\n")
     with pytest.raises(UserError, match="another version of gr2; make it again"):
         read_rollouts(file)
+
+
+def test_thoughts_are_checked_as_they_were_shown_and_credited(tmp_path):
+    """Two steps of two tokens, of which the second rollout's first is true; then an arrow and the answer."""
+    places = (1, 0, 2, 3)
+    words = {1: "likes", 2: " ;", 3: "next", 4: " ->", 5: "</think>"}
+    asked = []
+
+    def check(slates, thoughts):
+        asked.extend(zip(slates, thoughts, strict=True))
+        return [
+            Truth(steps=(value, 0.5), likes=value, next=0.5, reason=0.0, total=(value + 0.5) / 3)
+            for value in (0.0, 1.0)
+        ]
+
+    one = Scorer(
+        lambda tokens: "".join(words[t] for t in tokens),
+        {SLATE.slate_id: SLATE},
+        lambda slate: places,
+        reward_form("conditional", 0.2),
+        lambda tokens: 0.0,
+        tmp_path / "r.jsonl",
+        check,
+    )
+    one.score([[1, 2, 3, 4, 5], [1, 2, 3, 4]], [SLATE.slate_id] * 2)
+    assert asked == [(shown_as(SLATE, places), "likes ;next ->")] * 2
+    credit = one.credit(6, group=2)
+    size = 2**-0.5
+    expected = torch.tensor([[-size, -size, 0, 0, 0, 0], [size, size, 0, 0, 0, 0]])
+    torch.testing.assert_close(credit, expected, atol=1e-3, rtol=0)
+    one.keep(torch.zeros(2))
+    assert [r.truth for r in read_rollouts(tmp_path / "r.jsonl")] == [0.1667, 0.5]
+    assert one.take_probes()["truth"] == 0.3333

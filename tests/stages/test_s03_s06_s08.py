@@ -18,6 +18,7 @@ from gr2.lm.train import FitConfig
 from gr2.prompt.parse import parse
 from gr2.record import read_metrics
 from gr2.reward.conditional import conditional_reward
+from gr2.reward.truth import Witness
 from gr2.rl.advantage import group_advantages
 from gr2.stages import s03_midtrain, s06_sft, s08_rl
 from gr2.types import Split
@@ -49,7 +50,7 @@ def midtrained(tmp_path_factory):
 def tuned(tmp_path_factory):
     """A model after SFT, mid-trained on slates until it could copy a label from a list, and the folder of SFT."""
     folder = tmp_path_factory.mktemp("sft")
-    fit = MIDTRAIN.fit.model_copy(update={"steps": 400})
+    fit = MIDTRAIN.fit.model_copy(update={"steps": 600})
     slates = Mix(preference=0, slate=1, caption=0, persona=0, language=0)
     config = MIDTRAIN.model_copy(update={"mix": slates, "fit": fit})
     checkpoint = s03_midtrain.midtrain(
@@ -183,6 +184,29 @@ def test_every_rollout_is_kept_with_its_reward(reinforced, tuned):
     assert not (folder / "trl").exists()
     before, after = (row["ndcg"] for row in read_metrics(folder) if row["phase"] == "rl_valid")
     assert torch.equal(weights(checkpoint), weights(tuned[0])) == (after < before)
+
+
+def test_what_is_true_is_said_more_often_where_it_pays(tuned, tmp_path):
+    """Everything in the shop is of the nineties. A model that was taught to say so or something else, at random, comes
+    to say so, and does not where its ranking alone is paid."""
+    rng, witness = np.random.default_rng(0), Witness.of(shop.corpus(USERS), tuned[0].renderer)
+    traces = [
+        replace(t, thought=t.thought.replace("shop", ("1980s", "1990s")[right]))
+        for t, right in zip(TRACES.traces, rng.integers(2, size=len(TRACES.traces)), strict=True)
+    ]
+    checkpoint = shop.clone(tuned[0])
+    s06_sft.sft(checkpoint, SLATES, Traces(traces=tuple(traces)), SFT, 0, shop.work(tmp_path / "sft"))
+    at_end = {}
+    for truth in (0.0, 1.0):
+        config = RL.model_copy(
+            update={"steps": 20, "prompts": 8, "rollouts": 8, "learning_rate": 1e-3, "valid_slates": 0, "truth": truth}
+        )
+        folder = tmp_path / str(truth)
+        s08_rl.rl(shop.clone(checkpoint), SLATES, config, 0, shop.work(folder), witness=witness)
+        said = [row["text"] for row in rollouts(folder) if row["step"] >= 15]
+        at_end[truth] = np.mean(["1990s" in text for text in said])
+    assert at_end[1.0] > 0.9
+    assert at_end[0.0] < 0.8
 
 
 def test_a_line_of_rollouts_ends_where_it_was_ended_and_nowhere_else(tmp_path):

@@ -27,7 +27,7 @@ MIDTRAIN = s03_midtrain.Config(
     history=5,
     k=shop.K,
     mix=Mix(preference=0.5, slate=0.5, caption=0, persona=0, language=0),
-    fit=FitConfig(steps=130, batch_size=16, learning_rate=1e-2, warmup_steps=20),
+    fit=FitConfig(steps=400, batch_size=16, learning_rate=1e-2, warmup_steps=20),
 )
 SFT = s06_sft.Config(fit=FitConfig(steps=200, batch_size=16, learning_rate=5e-3, warmup_steps=10), valid_slates=20)
 OPD = s07_opd.Config(

@@ -18,10 +18,13 @@ from gr2.baselines.stack import VOICES
 from gr2.compress.context import Compressor, key
 from gr2.distill import students
 from gr2.errors import UserError
+from gr2.evaluate.probes import TRUTHS
+from gr2.evaluate.retest import retest
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.nano import NanoConfig
 from gr2.lm.train import FitConfig
 from gr2.record import RECORD, digest_folder, read_json
+from gr2.rl.rollouts import read_rollouts
 from gr2.run import STAGES, folder_of
 from gr2.serve.ranker import Bundle
 from gr2.stages import s08_rl
@@ -99,6 +102,7 @@ prompts = 2
 rollouts = 2
 max_rounds = 2
 thought_tokens = 8
+truth = 0.5
 
 [direct]
 features = true
@@ -237,6 +241,19 @@ def test_the_summary_compares_every_ranker_by_both_protocols(tiny):
                 assert (value.p_incoming is None) == (ranker == "incoming")
                 assert (value.p_best_legacy is None) == (ranker == scores.best_legacy)
                 assert all(0 <= p <= 1 for p in (value.p_incoming, value.p_best_legacy) if p is not None)
+
+
+def test_the_truth_of_thoughts_is_told_of_those_who_think(tiny, tmp_path):
+    """What the teacher says of a candidate is true by definition, and what it says of taste nearly: it saw six events,
+    and thoughts are checked by the eight that the direct stage reads. Measured again, nothing of it is lost."""
+    probes = Scores.load(tiny.folder / "13_evaluate").probes
+    thinking = {name for name in RANKERS if name.endswith("_thinking")}
+    assert {name for name, row in probes.items() if TRUTHS.keys() <= row.keys()} == thinking | {"teacher"}
+    assert probes["teacher"]["truth_next"].value == 1
+    assert 0.85 < probes["teacher"]["truth_likes"].value < 1
+    rows = read_rollouts(tiny.folder / "08_rl" / s08_rl.ROLLOUTS)
+    assert all(row.truth is not None and 0 <= row.truth <= 1 for row in rows)
+    assert retest(tiny.folder, tmp_path, {}).probes == probes
 
 
 def test_every_ranking_is_a_valid_permutation(tiny):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from cinema import slate
 
+from gr2.lm.nano import train_tokenizer
+from gr2.lm.vocabulary import learn_words
 from gr2.teach.evidence import KINDS
-from gr2.teach.rationale import Rationale, explain, lexicon
+from gr2.teach.rationale import Rationale, explain, lexicon, vocabulary
 from gr2.teach.rows import as_rows
 from gr2.teach.teacher import Opinions
 from gr2.types import Item
@@ -97,3 +99,23 @@ def test_the_vocabulary_is_closed() -> None:
     spoken = {word for word in why.text.split() if not re.fullmatch(r"(\[[hc]\d+\])+", word)}
     known = {"likes", "next", ";", "->", *KINDS, *WORDS.genres, *WORDS.decades}
     assert spoken <= known
+
+
+def test_each_word_of_the_teacher_is_one_token() -> None:
+    """Words with hyphens too; a thought reads as it was written, and so does a title that begins like a word."""
+    tokenizer = train_tokenizer([item.text for item in ITEMS], 300)
+    learn_words(tokenizer, vocabulary(WORDS))
+    thought = "likes sci-fi horror 1980s ; next action 1980s ; co-visits <c_2> -> <c_1></think>"
+    words = ["likes", " sci-fi", " horror", " 1980s", " ;", " next", " action", " 1980s", " ;", " co-visits"]
+    numbers = tokenizer(thought, add_special_tokens=False)["input_ids"]
+    assert [tokenizer.decode([number]) for number in numbers] == [*words, " ", "<c_2>", " ->", " ", "<c_1>", "</think>"]
+    assert tokenizer.decode(numbers) == thought
+    title = "The actionable comedyless 1980s ; or -> not likes"
+    assert tokenizer.decode(tokenizer(title, add_special_tokens=False)["input_ids"]) == title
+
+
+def test_of_many_genres_the_commonest_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sci-fi has three items, the others one each, and of these the first by name is taken."""
+    monkeypatch.setattr("gr2.teach.rationale.NAMED", 2)
+    said = vocabulary(WORDS)
+    assert [word for word in (" action", " comedy", " horror", " sci-fi") if word in said] == [" action", " sci-fi"]
