@@ -175,6 +175,16 @@ def averaged(table: str, row: str, metric: str, value_n: np.ndarray, users: np.n
     return Result(table=table, row=row, metric=metric, ours=float(value_n.mean()), low=low, high=high, n=len(users))
 
 
+def share_of_gain(ours_n: np.ndarray, theirs_n: np.ndarray, users: np.ndarray) -> tuple[float, float, float] | None:
+    """Low end, value and high end of how much of another model's gain one keeps, both as differences of slates to the
+    incoming order; None where the interval of what it is a share of holds 0."""
+    draws = bootstrap_means(np.stack([ours_n, theirs_n], 1), users.tolist())
+    if interval(draws[:, 1])[0] <= 0:
+        return None
+    low, high = interval(draws[:, 0] / draws[:, 1])
+    return low, float(ours_n.mean() / theirs_n.mean()), high
+
+
 def publish(made: Sequence[Result], path: Path, command: str, table: str | None) -> None:
     """Write the rows to `path` and print them; with a table's name, put them into docs/results.json too."""
     again = f"{command} --table {table}" if table else command
@@ -220,12 +230,8 @@ class Judge:
         what it is a share of holds 0."""
         whole = DIRECT + ALONE if name.endswith(ALONE) else DIRECT
         ours_n, theirs_n = (self.values[n][metric] - self.values[INCOMING][metric] for n in (name, whole))
-        draws = bootstrap_means(np.stack([ours_n, theirs_n], 1), self.users.tolist())
-        if interval(draws[:, 1])[0] <= 0:
-            return []
-        low, high = interval(draws[:, 0] / draws[:, 1])
-        value = float(ours_n.mean() / theirs_n.mean())
-        return [self.cost(name, f"share of {whole}'s gain, {metric}", low, value, high, "-differences")]
+        share = share_of_gain(ours_n, theirs_n, self.users)
+        return [self.cost(name, f"share of {whole}'s gain, {metric}", *share, "-differences")] if share else []
 
     def row(self, name: str, metric: str, value_n: np.ndarray, users: np.ndarray, more: str = "") -> Result:
         return averaged(self.table + more, name, metric, value_n, users)

@@ -20,7 +20,7 @@ import typer
 
 from gr2.artifacts import Slates, Traces
 from gr2.baselines.simple import rank_incoming
-from gr2.distill.compare import INCOMING, METRICS, TableOption, averaged, publish
+from gr2.distill.compare import INCOMING, METRICS, TableOption, averaged, publish, share_of_gain
 from gr2.distill.opd import roll_out, written_logprobs
 from gr2.distill.students import Run
 from gr2.distill.teachers import in_process
@@ -33,8 +33,9 @@ from gr2.lm.memory import keep_freed_memory
 from gr2.lm.rank import rank_by_thinking, rank_by_writing
 from gr2.lm.train import FitConfig
 from gr2.record import RECORD, StageFolder, read_json
+from gr2.reward.truth import Witness
 from gr2.stages import s03_midtrain, s07_opd
-from gr2.types import AnswerStatus, Slate, Split
+from gr2.types import AnswerStatus, Ranking, Slate, Split
 
 TRACES = (100, 1000, None)
 """Kept traces that are learned from; None: all."""
@@ -49,6 +50,7 @@ METHODS = {
     "reverse kl": OPD.model_copy(update={"objective": "reverse_kl"}),
     "opd": OPD,
 }
+TEACHER = "teacher"
 ASKED = 256
 """Test slates that the students roll out once for the reverse KL."""
 
@@ -91,23 +93,56 @@ def rows(run: Run, table: str, made: Mapping[str, Path]) -> list[Result]:
     start = s03_midtrain.validation_nats(run.checkpoint(run.run / "03_midtrain"), run.corpus)
     found.append(fact(table, "mid-trained", "nats an item", start["nats_per_item"]))
     teacher = run.checkpoint(run.run / "08_rl")
-    found += worth(run, table, "teacher", teacher, teacher, test)
+    witness = Witness.of(run.corpus, teacher.renderer)
+    theirs = written_by(teacher, test, TEACHER)
+    found += worth(run, table, TEACHER, teacher, teacher, test, theirs, witness)
+    gained = {m: per_slate(test, theirs)[m] - incoming[m] for m in METRICS}
     for name, folder in made.items():
-        found += worth(run, table, name, run.checkpoint(folder), teacher, test)
+        student = run.checkpoint(folder)
+        ours = written_by(student, test, name)
+        found += worth(run, table, name, student, teacher, test, ours, witness)
+        for metric in METRICS:
+            share = share_of_gain(per_slate(test, ours)[metric] - incoming[metric], gained[metric], users)
+            if share:
+                low, value, high = share
+                found.append(
+                    Result(
+                        table=table,
+                        row=name,
+                        metric=f"share of the teacher's gain, {metric}, written",
+                        ours=value,
+                        low=low,
+                        high=high,
+                        n=len(test),
+                    )
+                )
         counts = read_json(folder / RECORD)["counts"]
         if "cpu_seconds" in counts:
             found.append(fact(table, name, "CPU seconds", counts["cpu_seconds"]))
     return found
 
 
+def written_by(student: Checkpoint, slates: Sequence[Slate], name: str) -> list[Ranking]:
+    """Its free answers."""
+    return rank_by_writing(student, slates, constrained=False, budget=Budget(), label=f"{name}, written")
+
+
 def worth(
-    run: Run, table: str, name: str, student: Checkpoint, teacher: Checkpoint, test: Sequence[Slate]
+    run: Run,
+    table: str,
+    name: str,
+    student: Checkpoint,
+    teacher: Checkpoint,
+    test: Sequence[Slate],
+    written: Sequence[Ranking],
+    witness: Witness,
 ) -> list[Result]:
-    """What it writes (an invalid answer counts as the incoming order), the same thoughts read in one pass, how often it
-    is valid or only echoes, how far it is from the teacher on its own rollouts, and what it still knows of items."""
-    written = rank_by_writing(student, test, constrained=False, budget=Budget(), label=f"{name}, written")
+    """What is `written_by` the student (an invalid answer counts as the incoming order), the same thoughts read in one
+    pass, how often it is valid or only echoes, how true its thoughts are, how far it is from the teacher on its own
+    rollouts, and what it still knows of items."""
     behind = rank_by_thinking(student, test, budget=Budget(), label=f"{name}, one pass")
     users = np.array([s.user_id for s in test])
+    true_n = np.array([truth.total for truth in witness.check(test, [r.thought for r in written])])
     valid_n = np.array([r.status is AnswerStatus.VALID for r in written])
     echo_n = np.array([list(r.order) == sorted(r.order) for r in written])
     torch.manual_seed(run.seed)
@@ -120,6 +155,7 @@ def worth(
         *(averaged(table, name, f"{m}, written", per_slate(test, written)[m], users) for m in METRICS),
         *(averaged(table, name, f"{m}, one pass", per_slate(test, behind)[m], users) for m in METRICS),
         averaged(table, name, "valid", valid_n.astype(float), users),
+        averaged(table, name, "truth", true_n, users),
         *([averaged(table, name, "echo", echo_n[valid_n].astype(float), users[valid_n])] if valid_n.any() else []),
         averaged(table, name, "reverse KL a token", off_n, users[: len(off_n)]),
         fact(table, name, "distinct thoughts", len({r.thought for r in written}) / len(test)),
