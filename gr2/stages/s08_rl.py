@@ -2,7 +2,8 @@
 
 Rollouts are free (not held to valid answers): an invalid answer costs what the reward says. All training slates that
 have a better and a worse candidate take part, also those whose traces were refused. Every rollout is kept in
-rollouts.jsonl (`gr2 rollouts` shows them), and the weights kept are those that rank validation slates best.
+rollouts.jsonl (`gr2 rollouts` shows them), and the weights kept are those that rank validation slates best, or, where
+thoughts are paid for being true, think truest of those that rank no worse than before.
 
 It goes on from 07_opd where that stage made a model, and from 06_sft otherwise.
 
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_model
@@ -28,9 +30,9 @@ from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination
 from gr2.lm.checkpoint import Checkpoint, is_checkpoint
 from gr2.lm.generate import Budget, longest_rollout
-from gr2.lm.rank import rank_by_writing
+from gr2.lm.rank import rank_by_thinking
 from gr2.progress import bar
-from gr2.record import StageFolder, stage_folder
+from gr2.record import StageFolder, read_json, stage_folder, write_json
 from gr2.reward.clicks import known_chances, weights_by_id
 from gr2.reward.forms import FormName, can_teach, reward_form
 from gr2.reward.overlong import overlong
@@ -93,8 +95,8 @@ class Config(BaseModel):
     click_clip: float | None = Field(None, ge=1)
     """Of logged slates: a slate's advantages weigh by 1 / the chance that the place of its click is looked at, at most
     so much, with mean 1 (P2, ours). Left out: slates weigh alike."""
-    valid_slates: int = Field(512, ge=0)
-    """Validation slates that decide which weights are kept (ours: of 128 it kept what did harm, docs/log.md)."""
+    valid_slates: int = Field(2048, ge=0)
+    """Validation slates at most that decide which weights are kept (ours: by 128, and by 512, what did harm was)."""
     valid_steps: int = Field(20, ge=1)
     """Steps between two looks at them (ours)."""
     save_steps: int = Field(10, ge=1)
@@ -146,9 +148,9 @@ def rl(
         trainer.weight_of = lambda row: weights[row["slate_id"]]
     trainer.remove_callback(PrinterCallback)
     valid = slates.split(Split.VALID)[: config.valid_slates]
-    best = KeepBest(
-        checkpoint.model, partial(validate, checkpoint, valid, config, work), scratch / "best", config.valid_steps
-    )
+    scratch.mkdir(exist_ok=True)
+    look = partial(validate, checkpoint, valid, config, work, witness, scratch / "start.json")
+    best = KeepBest(checkpoint.model, look, scratch / "best", config.valid_steps)
     if valid:
         trainer.add_callback(best)
     with bar() as progress:
@@ -202,13 +204,31 @@ def trl_config(config: Config, seed: int, longest: int, scratch: Path) -> GRPOCo
     )
 
 
-def validate(checkpoint: Checkpoint, slates: Sequence[Slate], config: Config, work: StageFolder, step: int) -> float:
-    """Mean NDCG of the held answers; logged with R@1."""
-    budget = Budget(thought=config.thought_tokens)
-    rankings = rank_by_writing(checkpoint, slates, constrained=True, budget=budget, label=None)
-    value = sum(ndcg(r.order, s.gains) for r, s in zip(rankings, slates, strict=True)) / len(slates)
-    work.metric(phase="rl_valid", step=step, r1_thinking=recall_at_1(slates, rankings), ndcg=value)
-    return value
+def validate(
+    checkpoint: Checkpoint,
+    slates: Sequence[Slate],
+    config: Config,
+    work: StageFolder,
+    witness: Witness | None,
+    start: Path,
+    step: int,
+) -> float:
+    """How good the model is, thinking as it is served and as tables have it: mean NDCG; where thoughts are paid for
+    being true, their mean truth, and -inf if the NDCG lies below that of step 0, which is kept in the file `start`, by
+    more than one standard error, slate by slate. So truth does not cost what can be told."""
+    rankings = rank_by_thinking(checkpoint, slates, budget=Budget(thought=config.thought_tokens), label=None)
+    ndcg_n = np.array([ndcg(r.order, s.gains) for r, s in zip(rankings, slates, strict=True)])
+    metrics = {"r1_thinking": recall_at_1(slates, rankings), "ndcg": float(ndcg_n.mean())}
+    if witness is None:
+        work.metric(phase="rl_valid", step=step, **metrics)
+        return metrics["ndcg"]
+    thoughts = [checkpoint.renderer.thought(s, r.thought) for s, r in zip(slates, rankings, strict=True)]
+    truth = float(np.mean([t.total for t in witness.check(slates, thoughts)]))
+    work.metric(phase="rl_valid", step=step, **metrics, truth=truth)
+    if step == 0:
+        write_json(start, ndcg_n.tolist())
+    less_n = np.array(read_json(start)) - ndcg_n
+    return truth if less_n.mean() <= less_n.std() / len(less_n) ** 0.5 else -np.inf
 
 
 def rewind(scratch: Path, rollouts: Path) -> int:
