@@ -24,12 +24,10 @@ PROBES = {
     "invalid_share": "invalid",
     "repaired_share": "repaired",
     "tied_share": "tied",
-    "truth": "true",
-    "truth_likes": "true: likes",
-    "truth_next": "true: next",
-    "truth_reason": "true: reason",
 }
 """Probe -> heading."""
+TRUTH = {"truth": "whole", "truth_likes": "likes", "truth_next": "next", "truth_reason": "reason"}
+"""The same, of what thoughts say."""
 NUMBERS = {"tau_to_incoming", "shuffle_tau", "tail_swap_profit", *TRUTHS}
 """Probes that are no shares."""
 TABLE_NOTE = (
@@ -54,9 +52,13 @@ PROBES_NOTE = (
     "equal, 0: unrelated). first stays: the first item came in first. shuffled: agreement with the answer to the same "
     "slate shown in another order. tail-swap profit: what Eq. 7 of P2 would pay for tail-only answers beyond an echo's "
     "pay. invalid: no ranking, so the incoming order counts in its place. repaired: invalid, and yet not the incoming "
-    "order. tied: equal scores, among which the incoming order decided. true: how much of what its thoughts say the "
-    "log and the catalogue bear out, 1 all of it: of the person's taste, of the candidate, and of the event that is "
-    "cited; a reason that cites nothing counts 0."
+    "order. tied: equal scores, among which the incoming order decided."
+)
+
+TRUTH_NOTE = (
+    "How much of what is said the log and the catalogue bear out, 1 all of it: of the person's taste (likes), of the "
+    "candidate (next), and of the event that is cited (reason), which has to tell the candidate from the others. A "
+    "reason that cites nothing counts 0."
 )
 
 
@@ -169,6 +171,13 @@ def probes_table(scores: Scores) -> str:
         for ranker in scores.probes
     ]
     return table(["ranker", "first item came in at", *(PROBES[name] for name in shown)], rows) if rows else ""
+
+
+def truth_table(scores: Scores) -> str:
+    """How true the thoughts of those rankers are that have any."""
+    thinking = [ranker for ranker, row in scores.probes.items() if TRUTH.keys() <= row.keys()]
+    rows = [(first_cell(ranker), [_probe(scores, ranker, name) for name in TRUTH], kind(ranker)) for ranker in thinking]
+    return table(["ranker", *TRUTH.values()], rows) if rows else ""
 
 
 def _probe(scores: Scores, ranker: str, name: str) -> str:
