@@ -11,7 +11,9 @@ test slates; nothing is chosen by them.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from gr2.baselines.simple import rank_incoming
 from gr2.distill.compare import INCOMING, METRICS, TableOption, averaged, publish, share_of_gain
 from gr2.distill.opd import roll_out, written_logprobs
 from gr2.distill.students import Run
-from gr2.distill.teachers import in_process
+from gr2.distill.teachers import Teacher, in_process
 from gr2.errors import in_one_line
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.results import Result
@@ -35,7 +37,7 @@ from gr2.lm.train import FitConfig
 from gr2.record import RECORD, StageFolder, read_json
 from gr2.reward.truth import Witness
 from gr2.stages import s03_midtrain, s07_opd
-from gr2.types import AnswerStatus, Ranking, Slate, Split
+from gr2.types import AnswerStatus, Ranking, Slate, Split, Trace
 
 TRACES = (100, 1000, None)
 """Kept traces that are learned from; None: all."""
@@ -55,32 +57,51 @@ ASKED = 256
 """Test slates that the students roll out once for the reverse KL."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class School:
+    """Teaches students to think as a finished run's 08_rl does, on its kept traces."""
+
+    run: Run
+
+    @cached_property
+    def slates(self) -> Slates:
+        return Slates.load(self.run.run / "05_traces")
+
+    @cached_property
+    def kept(self) -> tuple[Trace, ...]:
+        return Traces.load(self.run.run / "05_traces").kept()
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        return in_process(self.run.checkpoint(self.run.run / "08_rl").model)
+
+    def teach(self, name: str, middle: Path, config: s07_opd.Config) -> Path:
+        """The folder of the mid-trained model in `middle`, taught so; made once."""
+        inputs = [middle, self.run.run / "05_traces", self.run.run / "08_rl"]
+        return self.run.make(name, config.model_dump(), inputs, partial(self._taught, middle, config))
+
+    def _taught(self, middle: Path, config: s07_opd.Config, work: StageFolder) -> Checkpoint:
+        slates, kept, teacher = self.slates, self.kept, self.teacher
+        sft = s07_opd.sft_config(self.run.run / "06_sft")
+        student, start = self.run.checkpoint(middle), time.process_time()
+        s07_opd.opd(student, teacher, slates, kept, config, sft, self.run.seed, work)
+        if not work.resumed:  # else it would be the seconds of the last try only
+            work.counts["cpu_seconds"] = round(time.process_time() - start, 3)
+        work.counts["parameters"] = student.model.num_parameters()
+        return student
+
+
 def students(run: Run) -> dict[str, Path]:
     """Name -> folder of every student; goes on where a stopped call was."""
-    kept = Traces.load(run.run / "05_traces").kept()
-    slates, teacher = Slates.load(run.run / "05_traces"), in_process(run.checkpoint(run.run / "08_rl").model)
-    middle, sft = run.run / "03_midtrain", s07_opd.sft_config(run.run / "06_sft")
-    inputs = [middle, run.run / "05_traces", run.run / "08_rl"]
-
-    def taught(config: s07_opd.Config) -> Callable[[StageFolder], Checkpoint]:
-        def train(work: StageFolder) -> Checkpoint:
-            student, start = run.checkpoint(middle), time.process_time()
-            s07_opd.opd(student, teacher, slates, kept, config, sft, run.seed, work)
-            if not work.resumed:  # else it would be the seconds of the last try only
-                work.counts["cpu_seconds"] = round(time.process_time() - start, 3)
-            return student
-
-        return train
-
-    made = {}
+    school, made = School(run=run), {}
+    n_kept = len(school.kept)
     for n in TRACES:
         for method, config in METHODS.items():
-            if n is None or n < len(kept):
-                name = f"{method}, {n or len(kept)} traces"
+            if n is None or n < n_kept:
+                name = f"{method}, {n or n_kept} traces"
                 given = config.model_copy(update={"traces": n})
-                made[name] = run.make(
-                    name.replace(", ", "-").replace(" ", "-"), given.model_dump(), inputs, taught(given)
-                )
+                folder = name.replace(", ", "-").replace(" ", "-")
+                made[name] = school.teach(folder, run.run / "03_midtrain", given)
     return made
 
 
@@ -96,30 +117,30 @@ def rows(run: Run, table: str, made: Mapping[str, Path]) -> list[Result]:
     witness = Witness.of(run.corpus, teacher.renderer)
     theirs = written_by(teacher, test, TEACHER)
     found += worth(run, table, TEACHER, teacher, teacher, test, theirs, witness)
-    gained = {m: per_slate(test, theirs)[m] - incoming[m] for m in METRICS}
+    gained = per_slate(test, theirs)
     for name, folder in made.items():
         student = run.checkpoint(folder)
         ours = written_by(student, test, name)
         found += worth(run, table, name, student, teacher, test, ours, witness)
-        for metric in METRICS:
-            share = share_of_gain(per_slate(test, ours)[metric] - incoming[metric], gained[metric], users)
-            if share:
-                low, value, high = share
-                found.append(
-                    Result(
-                        table=table,
-                        row=name,
-                        metric=f"share of the teacher's gain, {metric}, written",
-                        ours=value,
-                        low=low,
-                        high=high,
-                        n=len(test),
-                    )
-                )
+        value = per_slate(test, ours)
+        for m in METRICS:
+            found += kept_gain(table, name, m, value[m] - incoming[m], gained[m] - incoming[m], users)
         counts = read_json(folder / RECORD)["counts"]
         if "cpu_seconds" in counts:
             found.append(fact(table, name, "CPU seconds", counts["cpu_seconds"]))
     return found
+
+
+def kept_gain(
+    table: str, name: str, metric: str, ours_n: np.ndarray, theirs_n: np.ndarray, users: np.ndarray
+) -> list[Result]:
+    """What share of the teacher's gain over the incoming order a student's is; nothing where the teacher has none."""
+    share = share_of_gain(ours_n, theirs_n, users)
+    if share is None:
+        return []
+    low, value, high = share
+    told = f"share of the teacher's gain, {metric}, written"
+    return [Result(table=table, row=name, metric=told, ours=value, low=low, high=high, n=len(users))]
 
 
 def written_by(student: Checkpoint, slates: Sequence[Slate], name: str) -> list[Ranking]:
@@ -142,6 +163,7 @@ def worth(
     rollouts, and what it still knows of items."""
     behind = rank_by_thinking(student, test, budget=Budget(), label=f"{name}, one pass")
     users = np.array([s.user_id for s in test])
+    by_writing, by_thinking = per_slate(test, written), per_slate(test, behind)
     true_n = np.array([truth.total for truth in witness.check(test, [r.thought for r in written])])
     valid_n = np.array([r.status is AnswerStatus.VALID for r in written])
     echo_n = np.array([list(r.order) == sorted(r.order) for r in written])
@@ -152,8 +174,8 @@ def worth(
     off_n = ((ours - theirs).sum(1) / drawn.counts.sum(1)).double().numpy()
     nats = s03_midtrain.validation_nats(student, run.corpus)["nats_per_item"]
     return [
-        *(averaged(table, name, f"{m}, written", per_slate(test, written)[m], users) for m in METRICS),
-        *(averaged(table, name, f"{m}, one pass", per_slate(test, behind)[m], users) for m in METRICS),
+        *(averaged(table, name, f"{m}, written", by_writing[m], users) for m in METRICS),
+        *(averaged(table, name, f"{m}, one pass", by_thinking[m], users) for m in METRICS),
         averaged(table, name, "valid", valid_n.astype(float), users),
         averaged(table, name, "truth", true_n, users),
         *([averaged(table, name, "echo", echo_n[valid_n].astype(float), users[valid_n])] if valid_n.any() else []),

@@ -8,21 +8,16 @@ RUN/distilled-words: a folder a student, made once, and words.json, rows in the 
 they are put there too. All is measured on the test slates; nothing is chosen by them.
 """
 
-from functools import partial
 from pathlib import Path
 
 import torch
 import typer
 
-from gr2.artifacts import Slates, Traces
 from gr2.distill.compare import TableOption, publish
 from gr2.distill.students import Run, midtrained, smaller_starts
-from gr2.distill.study import FIT, rows
-from gr2.distill.teachers import Teacher, in_process
+from gr2.distill.study import FIT, School, rows
 from gr2.errors import in_one_line
-from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.memory import keep_freed_memory
-from gr2.record import StageFolder
 from gr2.stages import s07_opd
 
 OPD = s07_opd.Config.model_validate(
@@ -34,24 +29,12 @@ METHODS = {"sft": SFT, "opd": OPD}
 
 def students(run: Run) -> dict[str, Path]:
     """Name -> folder of every student; goes on where a stopped call was."""
-    teacher = in_process(run.checkpoint(run.run / "08_rl").model)
-    made = {}
+    school, made = School(run=run), {}
     for size, start in smaller_starts(run, ()).items():
         middle = midtrained(run, f"midtrained-{size}", start)
         for method, config in METHODS.items():
-            inputs = [middle, run.run / "05_traces", run.run / "08_rl"]
-            train = partial(taught, run, middle, teacher, config)
-            made[f"{method}-{size}"] = run.make(f"{method}-{size}", config.model_dump(), inputs, train)
+            made[f"{method}-{size}"] = school.teach(f"{method}-{size}", middle, config)
     return made
-
-
-def taught(run: Run, middle: Path, teacher: Teacher, config: s07_opd.Config, work: StageFolder) -> Checkpoint:
-    """The mid-trained model in `middle`, taught to think."""
-    student = run.checkpoint(middle)
-    slates, kept = Slates.load(run.run / "05_traces"), Traces.load(run.run / "05_traces").kept()
-    s07_opd.opd(student, teacher, slates, kept, config, s07_opd.sft_config(run.run / "06_sft"), run.seed, work)
-    work.counts["parameters"] = student.model.num_parameters()
-    return student
 
 
 def main(run: Path, table: TableOption = None) -> None:

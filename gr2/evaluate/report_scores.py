@@ -8,7 +8,6 @@ from gr2.evaluate import plots
 from gr2.evaluate.headline import DEBIASED, bare, label, relative
 from gr2.evaluate.html import bars, details, first_cell, grid, kind, table
 from gr2.evaluate.metrics import MEASURES
-from gr2.evaluate.probes import TRUTHS
 from gr2.evaluate.propensity import CLIP, Examination
 
 GAINS = ("R@1", "N@3")
@@ -28,7 +27,7 @@ PROBES = {
 """Probe -> heading."""
 TRUTH = {"truth": "whole", "truth_likes": "likes", "truth_next": "next", "truth_reason": "reason"}
 """The same, of what thoughts say."""
-NUMBERS = {"tau_to_incoming", "shuffle_tau", "tail_swap_profit", *TRUTHS}
+NUMBERS = {"tau_to_incoming", "shuffle_tau", "tail_swap_profit", *TRUTH}
 """Probes that are no shares."""
 TABLE_NOTE = (
     "Below each value its 95 % interval (bootstrap over users), then the change to the incoming order (in) and to the "

@@ -57,8 +57,7 @@ def try_thoughts(
     of = [slates[t.slate_id] for t in traces]
     tried = {}
     for name, think in fixed(traces, genres).items():
-        found = witness.check(of, [witness.renderer.thought(s, think(t)) for s, t in zip(of, traces, strict=True)])
-        tried[name] = means(found)
+        tried[name] = means(witness.check_cited(of, [think(t) for t in traces]))
     return tried
 
 

@@ -74,13 +74,17 @@ class Witness:
         return cls(corpus=corpus, words=lexicon(corpus.items), evidence=count(corpus), renderer=renderer)
 
     def check(self, slates: Sequence[Slate], thoughts: Sequence[str]) -> list[Truth]:
-        """The truth of a thought about each slate, whose candidates are as the prompt showed them."""
-        rows = as_rows(slates, self.corpus.row, self.evidence.visits.user_row, HISTORY)
+        """The truth of a thought about each slate, whose candidates are as the prompt showed them; a slate may stand
+        there many times, as in a group of rollouts."""
+        distinct = list(dict.fromkeys(slates))
+        rows = as_rows(distinct, self.corpus.row, self.evidence.visits.user_row, HISTORY)
         links = find(self.evidence, rows, label=None).links
-        return [
-            self._check(thought, self._facts(slate, rows.history[at], links[at]))
-            for at, (slate, thought) in enumerate(zip(slates, thoughts, strict=True))
-        ]
+        facts = {slate: self._facts(slate, rows.history[at], links[at]) for at, slate in enumerate(distinct)}
+        return [self._check(thought, facts[slate]) for slate, thought in zip(slates, thoughts, strict=True)]
+
+    def check_cited(self, slates: Sequence[Slate], thoughts: Sequence[str]) -> list[Truth]:
+        """The same of thoughts that cite as traces and rankings do: `[h1]`, `[c1]`."""
+        return self.check(slates, [self.renderer.thought(s, t) for s, t in zip(slates, thoughts, strict=True)])
 
     def _facts(self, slate: Slate, history: np.ndarray, links: np.ndarray) -> Facts:
         row = self.corpus.row

@@ -222,8 +222,7 @@ def validate(
     if witness is None:
         work.metric(phase="rl_valid", step=step, **metrics)
         return metrics["ndcg"]
-    thoughts = [checkpoint.renderer.thought(s, r.thought) for s, r in zip(slates, rankings, strict=True)]
-    truth = float(np.mean([t.total for t in witness.check(slates, thoughts)]))
+    truth = float(np.mean([t.total for t in witness.check_cited(slates, [r.thought for r in rankings])]))
     work.metric(phase="rl_valid", step=step, **metrics, truth=truth)
     if step == 0:
         write_json(start, ndcg_n.tolist())

@@ -166,8 +166,8 @@ def truths_of(
     found = {}
     for name, answers in rankings.items():
         if name == "teacher" or name.endswith("_thinking"):
-            thoughts = [witness.renderer.thought(s, r.thought) for s, r in zip(slates, answers, strict=True)]
-            found[name] = {s.slate_id: t for s, t in zip(slates, witness.check(slates, thoughts), strict=True)}
+            truths = witness.check_cited(slates, [r.thought for r in answers])
+            found[name] = {s.slate_id: t for s, t in zip(slates, truths, strict=True)}
     return found
 
 

@@ -16,25 +16,31 @@ SLATES = Slates(slates=(*shop.slates(12, Split.TRAIN), *shop.slates(6, Split.TES
 FIT = FitConfig(steps=2, batch_size=2, learning_rate=1e-3, warmup_steps=1)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """The run, the students' folders and the table's rows."""
-    folder = tmp_path_factory.mktemp("run")
+def write_run(folder, model, config):
+    """What students are taught from: a run whose model is the same after mid-training and RL, each stage with this
+    config."""
     stages = {
         "01_corpus": shop.corpus(20),
         "02_sids": shop.semantic_ids(),
-        "03_midtrain": shop.checkpoint(),
+        "03_midtrain": model,
         "05_traces": Traces(traces=tuple(map(shop.oracle, SLATES.split(Split.TRAIN)))),
-        "08_rl": shop.checkpoint(),
+        "08_rl": model,
         "10_direct": SLATES,
     }
     for name, artifact in stages.items():
-        with stage_folder(folder / name, {"seed": 0}, {}) as work:
+        with stage_folder(folder / name, {**config, "seed": 0}, {}) as work:
             artifact.save(work.path)
             if name == "05_traces":
                 SLATES.save(work.path)
     with stage_folder(folder / "06_sft", {**s06_sft.Config(fit=FIT).model_dump(), "seed": 0}, {}):
         pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The run, the students' folders and the table's rows."""
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder, shop.checkpoint(), {})
     run = Run(run=folder, out=folder / "opd-study")
     with pytest.MonkeyPatch.context() as patch:
         opd = s07_opd.Config.model_validate({"cold_steps": 1, "rollouts": 2, "valid_slates": 0, "fit": FIT})

@@ -2,16 +2,14 @@
 
 import pytest
 import shop
-from test_study import FIT, SLATES
+from test_study import FIT, write_run
 
-from gr2.artifacts import Traces
 from gr2.distill import words
 from gr2.distill.students import Run
 from gr2.distill.study import rows
 from gr2.lm.nano import NanoConfig
-from gr2.record import RECORD, read_json, stage_folder
-from gr2.stages import s03_midtrain, s06_sft
-from gr2.types import Split
+from gr2.record import RECORD, read_json
+from gr2.stages import s03_midtrain
 
 HALF = NanoConfig(width=16, layers=1, head_width=8, feed=32, words=300, context=256)
 MIDTRAIN = s03_midtrain.Config(nano=shop.NANO, base=False, history=5, k=shop.K, fit=FIT)
@@ -20,23 +18,8 @@ MIDTRAIN = s03_midtrain.Config(nano=shop.NANO, base=False, history=5, k=shop.K, 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run whose teacher is a mid-trained model, as its students will be."""
-    config = {**MIDTRAIN.model_dump(), "seed": 0}
     teacher = s03_midtrain.midtrain(shop.corpus(20), shop.semantic_ids(), MIDTRAIN, 0, shop.work(tmp_path / "m"))
-    stages = {
-        "01_corpus": shop.corpus(20),
-        "02_sids": shop.semantic_ids(),
-        "03_midtrain": teacher,
-        "05_traces": Traces(traces=tuple(map(shop.oracle, SLATES.split(Split.TRAIN)))),
-        "08_rl": teacher,
-        "10_direct": SLATES,
-    }
-    for name, artifact in stages.items():
-        with stage_folder(tmp_path / name, config, {}) as work:
-            artifact.save(work.path)
-            if name == "05_traces":
-                SLATES.save(work.path)
-    with stage_folder(tmp_path / "06_sft", {**s06_sft.Config(fit=FIT).model_dump(), "seed": 0}, {}):
-        pass
+    write_run(tmp_path, teacher, MIDTRAIN.model_dump())
     monkeypatch.setattr("gr2.distill.students.SHAPES", {"2": HALF})
     short = {
         name: of.model_copy(update={"cold_steps": 1, "rollouts": 2, "fit": FIT}) for name, of in words.METHODS.items()

@@ -4,19 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from films import ITEMS
 
 from gr2.artifacts import Corpus
 from gr2.prompt.render import Renderer, load_template
 from gr2.reward.truth import Witness
-from gr2.types import Item, SemanticId, Slate, Split, Timeline
-
-ITEMS = (
-    Item(item_id="a", title="Alien", categories=("Horror", "Sci-Fi"), year=1979, brand="Fox"),
-    Item(item_id="b", title="Aliens", categories=("Action", "Sci-Fi"), year=1986, brand="Fox"),
-    Item(item_id="c", title="Clueless", categories=("Comedy",), year=1995),
-    Item(item_id="d", title="Dune", categories=("Sci-Fi",), year=1984),
-    Item(item_id="e", title="Untitled"),
-)
+from gr2.types import SemanticId, Slate, Split, Timeline
 
 
 def viewer(user: str, films: str) -> Timeline:

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from cinema import slate
+from films import ITEMS
 
 from gr2.lm.nano import train_tokenizer
 from gr2.lm.vocabulary import learn_words
@@ -14,13 +15,6 @@ from gr2.teach.rows import as_rows
 from gr2.teach.teacher import Opinions
 from gr2.types import Item
 
-ITEMS = (
-    Item(item_id="a", title="Alien", categories=("Horror", "Sci-Fi"), year=1979, brand="Fox"),
-    Item(item_id="b", title="Aliens", categories=("Action", "Sci-Fi"), year=1986, brand="Fox"),
-    Item(item_id="c", title="Clueless", categories=("Comedy",), year=1995),
-    Item(item_id="d", title="Dune", categories=("Sci-Fi",), year=1984),
-    Item(item_id="e", title="Untitled"),
-)
 WORDS = lexicon(ITEMS)
 ROW = {item.item_id: row for row, item in enumerate(ITEMS)}
 
