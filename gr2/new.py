@@ -108,7 +108,8 @@ dropout = 0.1
 
 [rl]
 steps = 80
-truth = 0.5
+truth = 2.0
+learning_rate = 5e-5
 
 [direct]
 thoughts = 4000
