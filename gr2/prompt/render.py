@@ -131,7 +131,9 @@ class Renderer:
         shown = self.shown(slate)[::-1]
 
         def spelled(match: re.Match[str]) -> str:
-            kind, number = match.group(1), int(match.group(2)) - 1
-            return self.sid(shown[number]) if kind == "h" else LABELS[: len(slate.candidates)][number]
+            kind, number = match.group(1), int(match.group(2))
+            if number == 0:
+                raise IndexError(f"{match.group()}: citations count from 1")
+            return self.sid(shown[number - 1]) if kind == "h" else LABELS[: len(slate.candidates)][number - 1]
 
         return _CITATION.sub(spelled, text)

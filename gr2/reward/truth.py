@@ -84,7 +84,13 @@ class Witness:
 
     def check_cited(self, slates: Sequence[Slate], thoughts: Sequence[str]) -> list[Truth]:
         """The same of thoughts that cite as traces and rankings do: `[h1]`, `[c1]`."""
-        return self.check(slates, [self.renderer.thought(s, t) for s, t in zip(slates, thoughts, strict=True)])
+        return self.check(slates, [self._spelled(s, t) for s, t in zip(slates, thoughts, strict=True)])
+
+    def _spelled(self, slate: Slate, thought: str) -> str:
+        try:
+            return self.renderer.thought(slate, thought)
+        except IndexError:  # a model may write `[h99]`, which then leads nowhere
+            return thought
 
     def _facts(self, slate: Slate, history: np.ndarray, links: np.ndarray) -> Facts:
         row = self.corpus.row

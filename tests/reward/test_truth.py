@@ -151,3 +151,13 @@ def test_words_of_many_slates_are_checked_each_by_its_own() -> None:
     thoughts = [f"{LIKES} ; next action 1980s ; era {RENDERER.sid('d')} -> <c_1>"] * 2
     totals = [found.total for found in WITNESS.check([SLATE, other], thoughts)]
     np.testing.assert_allclose(totals, [1, 0])
+
+
+@pytest.mark.parametrize("invented", ["[h3]", "[h99]", "[h0]"])
+def test_a_citation_of_what_the_prompt_does_not_show_leads_nowhere(invented: str) -> None:
+    """Two events are shown. What is said of taste stays true, one step of three."""
+    said = [f"{LIKES} ; next action 1980s ; co-visits {cited} -> [c1]" for cited in ("[h2]", invented)]
+    good, bad = WITNESS.check_cited([SLATE, SLATE], said)
+    assert (good.likes, good.next, good.reason, good.total) == (1, 1, 1, 1)
+    assert (bad.likes, bad.next, bad.reason) == (1, 0, 0)
+    assert bad.total == pytest.approx(1 / 3)
