@@ -6,7 +6,7 @@ ranker re-ranks the slate with each in one pass, and what that is worth (P2 §5'
 policy. The ranker is that of 08_rl and stays as it is. Then the history of every slate is compressed once and kept by
 its content.
 
-Reads: 01_corpus, 02_sids, 04_slates, 08_rl. Writes: compressor.safetensors, compressor.json, contexts.parquet,
+Reads: 01_corpus, 02_sids, 05_traces, 08_rl. Writes: compressor.safetensors, compressor.json, contexts.parquet,
 metrics.jsonl; nothing where it is left out.
 Source: P2 §5; an extractive compressor and the ranker as its judge are ours.
 """
@@ -36,7 +36,7 @@ from gr2.teach.endpoint import OpenAIConfig
 from gr2.types import Item, Slate, Split
 
 NAME = "09_compress"
-READS = ("01_corpus", "02_sids", "04_slates", "08_rl")
+READS = ("01_corpus", "02_sids", "05_traces", "08_rl")
 RECENT = 20
 """Steps that the logged reward is a mean of."""
 BEST, BEST_META = "best.safetensors", "best.json"

@@ -93,14 +93,14 @@ def run(tmp_path):
     made = {
         "01_corpus": corpus,
         "02_sids": shop.semantic_ids(),
-        "04_slates": Slates(slates=slates),
+        "05_traces": Slates(slates=slates),
         "08_rl": shop.checkpoint(),
         "10_direct": shop.checkpoint(1),
     }
     for name, artifact in made.items():
         with stage_folder(tmp_path / name, {}, {}) as work:
             artifact.save(work.path)
-    made["04_slates"].save(tmp_path / "10_direct")  # the direct stage keeps the slates with their advice
+    made["05_traces"].save(tmp_path / "10_direct")  # the direct stage keeps the slates with their advice
     return tmp_path
 
 
