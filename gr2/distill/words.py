@@ -21,9 +21,12 @@ from gr2.lm.memory import keep_freed_memory
 from gr2.stages import s07_opd
 
 OPD = s07_opd.Config.model_validate(
-    {"cold_steps": 600, "valid_slates": 0, "fit": FIT.model_copy(update={"steps": 900, "learning_rate": 2e-3})}
+    {"cold_steps": 1500, "valid_slates": 0, "fit": FIT.model_copy(update={"steps": 2000, "learning_rate": 2e-3})}
 )
-SFT = OPD.model_copy(update={"objective": "sft", "fit": OPD.fit.model_copy(update={"steps": 1200})})
+SFT = OPD.model_copy(
+    update={"objective": "sft", "fit": OPD.fit.model_copy(update={"steps": 3000, "learning_rate": 5e-3})}
+)
+"""As long, and at such a rate, as a sixteenth needs to write whole answers on validation slates (docs/07-opd.md)."""
 METHODS = {"sft": SFT, "opd": OPD}
 
 
