@@ -24,7 +24,7 @@ from gr2.evaluate.table import INCOMING
 from gr2.record import read_json, write_json
 
 SUFFIXES = ("", "-end-to-end", MARGINS, "-validity", "-cost")
-VALID = "valid share"
+VALID, TRUTH = "valid share", "truth"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +174,8 @@ def _best_legacy(runs: Sequence[Finished]) -> str:
 
 
 def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
-    """Unique ids (all items are counted; low and high are those of the seeds) and valid answers, written freely and as
-    served."""
+    """Unique ids (all items are counted; low and high are those of the seeds), valid answers, written freely and as
+    served, and true thoughts."""
     reports = [read_json(run.folder / "02_sids" / "report.json") for run in runs]
     shares = [report["unique_share"] for report in reports]
     yield _over_seeds(table, "semantic ids", "unique share", shares, reports[0]["n_items"])
@@ -187,6 +187,25 @@ def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
     for name in gr2_modes(runs[0].scores):
         statuses = [r.status.value for run in runs for r in run.rankings[name].rankings]
         yield _share(table, f"{name}, as served", statuses.count("valid"), len(statuses))
+    yield from truth(table, runs)
+
+
+def truth(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
+    """How true the thoughts of GR2's modes are, where the runs have looked: the mean of the seeds' means, from the
+    lowest end of their intervals to the highest."""
+    for name in gr2_modes(runs[0].scores):
+        found = [run.scores.probes.get(name, {}).get(TRUTH) for run in runs]
+        seeds = [one for one in found if one is not None]
+        if len(seeds) == len(runs):
+            yield Result(
+                table=table,
+                row=f"{name}, as served",
+                metric=TRUTH,
+                ours=sum(one.value for one in seeds) / len(seeds),
+                low=min(one.low for one in seeds),
+                high=max(one.high for one in seeds),
+                n=sum(one.n for one in seeds),
+            )
 
 
 def _share(table: str, row: str, valid: int, n: int) -> Result:

@@ -32,7 +32,8 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
   nobody else has: "yes" says only that ours is at least as large.
 - **validity**: free answers are written out with nothing to hold them; as served, a ranking is read from one pass over
   the candidates. Wilson's interval, which takes answers as independent. Unique ids are counted over the whole
-  catalogue: the range is that of the seeds.
+  catalogue: the range is that of the seeds. *Truth* is how much of its thoughts the log and the catalogue bear out
+  ([rewards](rewards.md)): the seeds' mean, from the lowest end of their intervals to the highest.
 - **cost**: the ranges are those of the seeds. Peak memory is the process's until the end of that stage, earlier
   stages of the same process included; a stage that was stopped and went on is left out of the seconds.
 - **ablation**: the run without a component minus the full run of the same seed and slates, so what helps has a negative

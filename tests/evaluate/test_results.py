@@ -11,12 +11,13 @@ the smallest to the largest of the three means.
 """
 
 import json
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from test_metrics import slate
 
-from gr2.artifacts import Rankings, Scores, Slates
+from gr2.artifacts import MetricValue, Rankings, Scores, Slates
 from gr2.baselines.simple import rank_incoming
 from gr2.errors import UserError
 from gr2.evaluate.metrics import MEASURES
@@ -32,6 +33,8 @@ GAINS = ({"u:1": SECOND, "v:1": FIRST}, {"u:1": FIRST, "u:2": SECOND, "v:1": SEC
 SWAPPED = ({"u:1", "v:1"}, {"v:1"})
 """Slates whose first two candidates gr2_direct swaps, for each seed."""
 EVENTS = {"u": 2, "v": 2}
+TRUTH = (MetricValue(value=0.5, low=0.3, high=0.6, n=2), MetricValue(value=0.75, low=0.4, high=0.9, n=3))
+"""Of what gr2_thinking says, for each seed."""
 
 
 def make_run(folder, seed, *, seconds, k=3):
@@ -57,7 +60,9 @@ def make_run(folder, seed, *, seconds, k=3):
     for name, ranking in rankings.items():
         (folder / "13_evaluate" / name).mkdir()
         Rankings(ranker=name, rankings=tuple(ranking)).save(folder / "13_evaluate" / name)
-    evaluate(slates, EVENTS, rankings, "lambdamart").save(folder / "13_evaluate")
+    found = evaluate(slates, EVENTS, rankings, "lambdamart")
+    truth = {"gr2_thinking": {"truth": TRUTH[seed]}, "gr2_direct": {}, "lambdamart": {"truth": TRUTH[seed]}}
+    replace(found, probes=truth).save(folder / "13_evaluate")
     statuses = ({"valid": 3, "partial": 1}, {"valid": 4})[seed]
     free = {"n": 4, "valid_share": statuses["valid"] / 4, "statuses": statuses}
     write_json(folder / "13_evaluate" / "free_answers.json", {"sft_thinking": free})
@@ -180,6 +185,12 @@ def test_validity_by_hand(rows):
     assert of(rows, "nano-validity", "gr2_thinking, as served", "valid share")["ours"] == 3 / 5
     unique = of(rows, "nano-validity", "semantic ids", "unique share")
     assert (unique["ours"], unique["low"], unique["high"], unique["n"]) == (1, 1, 1, 3)
+
+
+def test_truth_is_the_mean_of_the_seeds_between_the_ends_of_their_intervals(rows):
+    thinking = of(rows, "nano-validity", "gr2_thinking, as served", "truth")
+    assert [thinking[key] for key in ("ours", "low", "high", "n")] == [0.625, 0.3, 0.9, 5]
+    assert [r["row"] for r in rows if r["metric"] == "truth"] == ["gr2_thinking, as served"]
 
 
 def test_cost_is_over_seeds_and_leaves_out_half_timed_stages(rows):
