@@ -38,8 +38,8 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
   stages of the same process included; a stage that was stopped and went on is left out of the seconds.
 - **ablation**: the run without a component minus the full run of the same seed and slates, so what helps has a negative
   number. Holm's correction is over the components of one mode and metric; [ablation](ablation.md) says how.
-- **distilled** and **opd**: single runs; [distilled](distilled.md) and [07-opd](07-opd.md) say what each row is.
-  Numbers without a spread of their own have n = 1.
+- **distilled**, **words** and **opd**: single runs; [distilled](distilled.md) and [07-opd](07-opd.md) say what each row
+  is. Numbers without a spread of their own have n = 1.
 - **-sorted**: the Amazon sets with the events of one day in the alphabetical order in which they come; much of what is
   gained there is the alphabet ([ties](ties.md)).
 - **sid-ablation**: semantic ids with and without each technique of P1, before any repair; ranges are those of the
