@@ -194,8 +194,7 @@ def truth(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
     """How true the thoughts of GR2's modes are, where the runs have looked: the mean of the seeds' means, from the
     lowest end of their intervals to the highest."""
     for name in gr2_modes(runs[0].scores):
-        found = [run.scores.probes.get(name, {}).get(TRUTH) for run in runs]
-        seeds = [one for one in found if one is not None]
+        seeds = [row[TRUTH] for run in runs if TRUTH in (row := run.scores.probes.get(name, {}))]
         if len(seeds) == len(runs):
             yield Result(
                 table=table,

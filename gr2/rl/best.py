@@ -1,4 +1,4 @@
-"""The checkpoint kept is the one that ranks validation slates best, not the last."""
+"""The checkpoint kept is the one that does best on validation slates, not the last."""
 
 from collections.abc import Callable
 from pathlib import Path
