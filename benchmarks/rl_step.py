@@ -31,6 +31,7 @@ from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.memory import keep_freed_memory
 from gr2.record import write_json
 from gr2.rl.dapo import DapoTrainer
+from gr2.rl.draft import answer_draft
 from gr2.rl.sample import sample
 from gr2.rl.shared_prefix import completion_log_probs
 from gr2.stages.s08_rl import Config, trl_config
@@ -52,7 +53,7 @@ def trainer(kind: Any, checkpoint: Checkpoint, prompts: list[str], folder: str, 
         train_dataset=Dataset.from_list([{"prompt": p} for p in prompts]),
         args=trl_config(config, 0, LONGEST, Path(folder)),
     )
-    one.max_rounds = 1
+    one.max_rounds, one.draft = 1, answer_draft(checkpoint.tokenizer)
     return one
 
 

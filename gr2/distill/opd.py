@@ -22,6 +22,7 @@ from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.generate import longest_rollout, prompt_tokens
 from gr2.prompt.parse import parse
 from gr2.prompt.render import END, PAD
+from gr2.rl.draft import answer_draft
 from gr2.rl.sample import sample
 from gr2.types import Answer, Slate
 
@@ -53,8 +54,8 @@ def roll_out(checkpoint: Checkpoint, slates: Sequence[Slate], group: int, though
     asked = prompt_tokens(checkpoint, slates, think=True)
     training = model.training
     model.eval()
-    longest = longest_rollout(slates, thought)
-    written = sample(model, asked, group, longest=longest, temperature=1.0, stops=[stop], pad=pad)
+    lengths = {"longest": longest_rollout(slates, thought), "stops": [stop], "pad": pad}
+    written = sample(model, asked, group, temperature=1.0, draft=answer_draft(tokenizer), **lengths)
     model.train(training)
     of = [s for s in slates for _ in range(group)]
     texts = tokenizer.batch_decode(written, skip_special_tokens=False)

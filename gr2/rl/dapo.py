@@ -16,7 +16,7 @@ from trl import GRPOTrainer
 from trl.trainer.utils import pad
 
 from gr2.lm.attend import can_attend
-from gr2.rl.sample import sample
+from gr2.rl.sample import Draft, sample
 from gr2.rl.shared_prefix import completion_log_probs
 
 Rollouts = dict[str, Tensor]
@@ -24,7 +24,7 @@ TOLERANCE = 1e-6
 
 
 class DapoTrainer(GRPOTrainer):
-    """GRPOTrainer with dynamic sampling. `max_rounds`, `weight_of` and `on_scored` are set after construction."""
+    """GRPOTrainer with dynamic sampling. What follows is set after construction."""
 
     max_rounds = 3
     """1 switches dynamic sampling off."""
@@ -35,6 +35,9 @@ class DapoTrainer(GRPOTrainer):
     credit: Callable[[int], Tensor] | None = None
     """Given the width of the completions, the (B, C) advantages that single tokens of the rollouts which the reward
     function saw last have beside those of the whole; left out, none."""
+
+    draft: Draft | None = None
+    """What rollouts are likely to write; it changes how fast they are written, not what. Left out, token by token."""
 
     on_scored: Callable[[Tensor], None] | None = None
     """Told the advantages of every round's rollouts, in the order in which the reward function saw them."""
@@ -88,6 +91,7 @@ class DapoTrainer(GRPOTrainer):
             temperature=self.temperature,
             stops=self.eos_token_ids,
             pad=tokenizer.pad_token_id,
+            draft=self.draft,
         )
         return completions, None
 

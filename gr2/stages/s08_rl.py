@@ -40,6 +40,7 @@ from gr2.reward.scores import ndcg
 from gr2.reward.truth import Witness
 from gr2.rl.best import KeepBest
 from gr2.rl.dapo import DapoTrainer
+from gr2.rl.draft import answer_draft
 from gr2.rl.objectives import OBJECTIVES, Algorithm
 from gr2.rl.rollouts import Places, Scorer
 from gr2.rl.shown import random_places, shown_as
@@ -141,6 +142,7 @@ def rl(
         callbacks=[Log(work, scorer)],
     )
     trainer.max_rounds, trainer.on_scored = config.max_rounds, scorer.keep
+    trainer.draft = answer_draft(checkpoint.tokenizer)
     if witness:
         trainer.credit = lambda width: config.truth * scorer.credit(width, config.rollouts)
     if config.click_clip:

@@ -10,17 +10,19 @@ from transformers import MistralConfig, MistralForCausalLM
 from trl import GRPOTrainer
 
 from gr2.errors import UserError
-from gr2.lm.attend import can_attend
+from gr2.lm.attend import can_attend, forward
 from gr2.lm.batches import pad_left, pad_right
 from gr2.rl.dapo import DapoTrainer
-from gr2.rl.sample import draw, sample
-from gr2.rl.shared_prefix import completion_log_probs
+from gr2.rl.draft import answer_draft
+from gr2.rl.sample import Draft, draw, sample
+from gr2.rl.shared_prefix import Pack, completion_log_probs
 from gr2.stages.s08_rl import Config, trl_config
 from gr2.types import Split
 
 LONGEST, GROUP = 9, 3
 PROMPTS = [[40, 41, 42, 43], [50, 51]]
-COMPLETIONS = [[60, 61, 62], [63], [64, 65], [66, 67, 68, 69, 70], [71], [72, 73]]
+COMPLETIONS = [[60, 61, 62], [60, 61], [60, 61, 62], [66, 67, 68, 69, 70], [60, 61, 63, 64], [66, 67, 71, 72]]
+"""Some begin alike, with the same prompt and with another; two are the same."""
 
 
 def trainer(kind, folder):
@@ -83,7 +85,7 @@ MODELS = {"qwen": qwen, "grouped heads": lambda: (grouped(sliding_window=None), 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_log_probabilities_are_those_of_rows_read_alone(kind):
-    """Uneven groups in no order, one prompt with no rollout of its own left, a rollout of one token."""
+    """Uneven groups in no order, one prompt with no rollout of its own left, a rollout that is masked."""
     model, pad = MODELS[kind]()
     prompts, seen = pad_left([*PROMPTS, [44]], pad)
     of = torch.tensor([1, 0, 1, 1, 0, 1])
@@ -96,6 +98,19 @@ def test_log_probabilities_are_those_of_rows_read_alone(kind):
             prompt = prompts[of[i]][seen[of[i]].bool()].tolist()
             expected[:, : len(written)] = read_alone(model, prompt, written, temperature=0.7)
         torch.testing.assert_close(torch.stack([logps[i], entropies[i]]), expected, atol=1e-5, rtol=0)
+
+
+def test_what_completions_begin_with_is_read_once():
+    """By prompt 0: 60 61, 60 61 63; by prompt 1: 60 61 62, 66 67 68 69, 66 67 71, of each all but its last token."""
+    prompts = torch.tensor([[40, 41], [50, 51]]) > 0
+    of = torch.tensor([1, 0, 1, 1, 0, 1])
+    tokens = pad_right(COMPLETIONS, 0)
+    pack = Pack(prompts, of, tokens[:, :-1], tokens[:, 1:] > 0)
+    assert pack.written_N.tolist() == [60, 61, 63, 60, 61, 66, 67, 68, 69, 71]
+    assert pack.positions_N.tolist() == [0, 1, 0, 1, 2, 3, 4, 2, 3, 2, 3, 4, 5, 4]
+    assert len(pack.places_K) == 12
+    before_BC = [row[: len(written)] for row, written in zip(pack.before_BC.tolist(), COMPLETIONS, strict=True)]
+    assert before_BC == [[1, 5, 6], [0, 2], [1, 5, 6], [1, 7, 8, 9, 10], [0, 2, 3, 4], [1, 7, 8, 11]]
 
 
 def read_alone(model, prompt, written, temperature):
@@ -158,20 +173,117 @@ def test_the_likeliest_completions_are_those_of_transformers(kind):
         assert not set(row[:-1]) & set(stops)
 
 
-def test_every_rollout_is_drawn_from_the_models_own_chances(monkeypatch):
-    """Rows end at different times and are moved: what is drawn from at each token is still the model's softmax."""
+def right(free, cue):
+    """What follows the cue, and goes on for ever."""
+    return lambda prompt, written: [*free[tuple(prompt)][len(written) :], *[7] * 99]
+
+
+def wrong_from_the_third(free, cue):
+    return lambda prompt, written: [*free[tuple(prompt)][len(written) :][:2], cue, 7, 7]
+
+
+GUESSES = {
+    "right": right,
+    "wrong from the third": wrong_from_the_third,
+    "wrong": lambda free, cue: lambda prompt, written: [cue, cue],
+    "none": lambda free, cue: lambda prompt, written: [],
+}
+
+
+ROWS = [*PROMPTS, [44], [45, 46]]
+KEYS = {"longest": 40, "temperature": 1e-4, "pad": 0}
+
+
+def lively():
+    """A model that does not repeat itself, what it writes alone, and a token that three of these rows come to."""
+    model = grouped(sliding_window=None, initializer_range=0.3)
+    free = {tuple(row): sample(model, [row], 1, stops=[-1], **KEYS)[0] for row in ROWS}
+    cue = 80
+    assert [row.index(cue) if cue in row else None for row in free.values()] == [None, 25, 3, 21]
+    return model, free, cue
+
+
+@pytest.mark.parametrize("guess", GUESSES)
+def test_a_draft_changes_nothing_of_the_likeliest_completions(guess):
+    """Rows come to the cue at different times, one never, one at its last token, and one ends within its guess."""
+    model, free, cue = lively()
+    keys = {**KEYS, "longest": 25 + 1, "stops": [free[44,][3 + 3]]}
+    plain = sample(model, ROWS, 2, **keys)
+    assert [len(row) for row in plain[::2]] == [26, 26, 7, 26]
+    draft = Draft(cue, GUESSES[guess](free, cue))
+    assert sample(model, ROWS, 2, draft=draft, **keys) == plain
+
+
+def test_what_is_guessed_is_read_in_one_pass(monkeypatch):
+    """One for the prompt, one for each token before the cue, and one for the other 36; or for three of them, where the
+    third is wrong, and one for each but the last from there."""
+    model, free, cue = lively()
+    passes: list[int] = []
+    monkeypatch.setattr("gr2.rl.sample.forward", lambda *a, **k: passes.append(1) or forward(*a, **k))
+    for guess, behind_cue in ((right, 1), (wrong_from_the_third, 1 + 36 - 3)):
+        passes.clear()
+        sample(model, [[44]], 2, stops=[-1], draft=Draft(cue, guess(free, cue)), **KEYS)
+        assert len(passes) == 1 + 3 + behind_cue
+
+
+@pytest.mark.parametrize("guess", [None, [21, 70, 71], [20]])
+def test_every_rollout_is_drawn_from_the_models_own_chances(monkeypatch, guess):
+    """Rows end at different times and are moved, some wait for others: what is drawn from at each token is still the
+    model's softmax."""
     model, pad = qwen()
-    stops = list(range(20, 60))
+    stops, cues = list(range(20, 60)), range(60, 300)
     drawn_from: list[torch.Tensor] = []
     monkeypatch.setattr("gr2.rl.sample.draw", lambda x, t: drawn_from.append(x.clone()) or draw(x, t))
     torch.manual_seed(0)
-    written = sample(model, PROMPTS, 8, longest=20, temperature=1.0, stops=stops, pad=pad)
+    keys = {"longest": 20, "temperature": 1.0, "stops": stops, "pad": pad}
+    first = sample(model, PROMPTS, 8, **keys)
+    cue = Counter(token for row in first for token in row[:-1] if token in cues).most_common(1)[0][0]
+    drawn_from.clear()
+    torch.manual_seed(0)
+    draft = None if guess is None else Draft(cue, lambda prompt, written: guess)
+    written = sample(model, PROMPTS, 8, draft=draft, **keys)
     assert len({len(row) for row in written}) > 4
+    assert any(cue in row[:-1] for row in written)
+    drawn_from_NV = torch.cat(drawn_from)
     for i, row in enumerate(written):
         prompt = PROMPTS[i // 8]
         logits = model(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1]
-        for at, expected in enumerate(logits):
-            assert (drawn_from[at] - expected).abs().amax(-1).min() < 1e-5
+        for expected in logits:
+            assert (drawn_from_NV - expected).abs().amax(-1).min() < 1e-5
+
+
+@pytest.mark.parametrize("place", [0, 1, -1])
+def test_chances_behind_the_cue_are_the_models(place):
+    """The cue comes first; what is guessed behind it is the likeliest token, the next, and the least likely."""
+    model, *_ = lively()
+    sharp = {"temperature": 0.2, "longest": 2, "stops": [-1], "pad": 0}
+    cue = int(model(input_ids=torch.tensor([[44]])).logits[0, -1].argmax())
+    chances = (model(input_ids=torch.tensor([[44, cue]])).logits[0, -1] / 0.2).softmax(-1)
+    by_chance = chances.argsort(descending=True)
+    draft = Draft(cue, lambda prompt, written: [int(by_chance[place])])
+    torch.manual_seed(0)
+    behind = [row[1] for row in sample(model, [[44]], 8_000, draft=draft, **sharp) if row[0] == cue]
+    assert len(behind) > 4_000
+    for token in by_chance[:3].tolist():
+        chance = chances[token].item()
+        four_errors = 4 * (chance * (1 - chance) / len(behind)) ** 0.5
+        assert behind.count(token) / len(behind) == pytest.approx(chance, abs=four_errors)
+        assert chance > 0.03
+
+
+def test_an_answer_is_guessed_from_the_prompts_last_order():
+    checkpoint = shop.checkpoint()
+    tokenizer = checkpoint.tokenizer
+    draft = answer_draft(tokenizer)
+    assert tokenizer.decode(draft.cue) == "</think>"
+
+    def guessed(prompt, thought):
+        return tokenizer.decode(draft.guess(*tokenizer([prompt, thought], add_special_tokens=False)["input_ids"]))
+
+    listed = "<|candidates|><c_1><c_2><c_3>"
+    assert guessed(f"{listed}<|advice|><c_3><c_1><c_2><think>", "<c_3> <c_1></think>") == "<c_1><c_3><c_2><|end|>"
+    assert guessed(f"{listed}<think>", "<c_3></think>") == "<c_3><c_1><c_2><|end|>"
+    assert guessed(f"{listed}<think>", "<c_4></think>") == "<c_1><c_2><c_3><|end|>"
 
 
 def test_models_with_another_attention_are_refused():

@@ -147,7 +147,7 @@ def rollouts(folder) -> list[dict]:
 def test_advantages_weigh_what_the_clicks_of_their_slate_do(tuned, tmp_path):
     """Chances 1, 1/2, 1/4, 1/8, at most 4: clicks weigh 1, 2, 4 and 4, over their mean among all training slates."""
     examined = Examination(propensities=0.5 ** np.arange(shop.K), source="given")
-    config = RL.model_copy(update={"click_clip": 4.0, "steps": 1, "valid_slates": 0})
+    config = RL.model_copy(update={"click_clip": 4.0, "steps": 1, "prompts": 16, "temperature": 2.0, "valid_slates": 0})
     s08_rl.rl(shop.clone(tuned[0]), SLATES, config, 0, shop.work(tmp_path), examined)
     worth = np.array([1, 2, 4, 4])
     mean = worth[[s.target for s in SLATES.split(Split.TRAIN)]].mean()

@@ -115,14 +115,14 @@ def test_told_the_target_it_teaches_itself(models, tmp_path):
     """The fine-tuned model names a candidate that the neighbours name more often than it would unknowing; after it has
     taught itself, its own words are likelier to the one that was told."""
     config = s07_opd.Config(teacher="itself", thought_tokens=12, valid_slates=20, fit=OPD.fit, beta=1.0)
-    fit = OPD.fit.model_copy(update={"steps": 40, "learning_rate": 1e-3})
+    fit = OPD.fit.model_copy(update={"steps": 60, "learning_rate": 1e-3})
     config = config.model_copy(update={"fit": fit, "objective": "reverse_kl"})
     student = shop.clone(models[1])
     teacher = s07_opd.meet(config, student, shop.corpus(60), shop.semantic_ids())
     assert teacher.model is None
     s07_opd.opd(student, teacher, SLATES, (), config, SFT, 0, shop.work(tmp_path))
     rows = [row["reverse_kl"] for row in read_metrics(tmp_path) if row["phase"] == "rollouts"]
-    assert len(rows) == 40
+    assert len(rows) == 60
     assert sum(rows[-10:]) < 0.9 * sum(rows[:10])
 
 
