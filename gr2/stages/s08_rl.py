@@ -3,7 +3,7 @@
 Rollouts are free (not held to valid answers): an invalid answer costs what the reward says. All training slates that
 have a better and a worse candidate take part, also those whose traces were refused. Every rollout is kept in
 rollouts.jsonl (`gr2 rollouts` shows them), and the weights kept are those that rank validation slates best, or, where
-thoughts are paid for being true, think truest of those that rank no worse than before.
+thoughts are paid for being true, think truest of those that think truer and rank no worse than before.
 
 It goes on from 07_opd where that stage made a model, and from 06_sft otherwise.
 
@@ -216,20 +216,30 @@ def validate(
     step: int,
 ) -> float:
     """How good the model is, thinking as it is served and as tables have it: mean NDCG; where thoughts are paid for
-    being true, their mean truth, and -inf if the NDCG lies below that of step 0, which is kept in the file `start`, by
-    more than one standard error, slate by slate. So truth does not cost what can be told."""
+    being true, their mean truth, and -inf if, slate by slate and against step 0, which is kept in the file `start`, the
+    NDCG is lower by more than one standard error or the truth not higher by more than two. So truth does not cost what
+    can be told, nor is anything risked for a truth that cannot."""
     rankings = rank_by_thinking(checkpoint, slates, budget=Budget(thought=config.thought_tokens), label=None)
     ndcg_n = np.array([ndcg(r.order, s.gains) for r, s in zip(rankings, slates, strict=True)])
     metrics = {"r1_thinking": recall_at_1(slates, rankings), "ndcg": float(ndcg_n.mean())}
     if witness is None:
         work.metric(phase="rl_valid", step=step, **metrics)
         return metrics["ndcg"]
-    truth = float(np.mean([t.total for t in witness.check_cited(slates, [r.thought for r in rankings])]))
+    truth_n = np.array([t.total for t in witness.check_cited(slates, [r.thought for r in rankings])])
+    truth = float(truth_n.mean())
     work.metric(phase="rl_valid", step=step, **metrics, truth=truth)
     if step == 0:
-        write_json(start, ndcg_n.tolist())
-    less_n = np.array(read_json(start)) - ndcg_n
-    return truth if less_n.mean() <= less_n.std() / len(less_n) ** 0.5 else -np.inf
+        write_json(start, {"ndcg": ndcg_n.tolist(), "truth": truth_n.tolist()})
+        return truth
+    before = read_json(start)
+    worse_n, truer_n = np.array(before["ndcg"]) - ndcg_n, truth_n - np.array(before["truth"])
+    harmless, truer = worse_n.mean() <= standard_error(worse_n), truer_n.mean() > 2 * standard_error(truer_n)
+    return truth if harmless and truer else -np.inf
+
+
+def standard_error(values_n: np.ndarray) -> float:
+    """Of their mean."""
+    return float(values_n.std() / len(values_n) ** 0.5)
 
 
 def rewind(scratch: Path, rollouts: Path) -> int:

@@ -209,9 +209,10 @@ def test_what_is_true_is_said_more_often_where_it_pays(tuned, tmp_path):
     assert at_end[0.0] < 0.8
 
 
-def test_the_truest_is_kept_of_what_ranks_no_worse_than_before(tuned, tmp_path):
+def test_the_truest_is_kept_of_what_ranks_no_worse_and_thinks_truer_than_before(tuned, tmp_path):
     """Before, one slate of twenty was .2 better and one .1 worse: .005 in the mean, with a standard error of .011. One
-    that was .1 better is as much, with an error of .0049."""
+    that was .1 better is as much, with an error of .0049. Five thoughts that were .4 less true are .1 with an error of
+    .039, four .08 with one of .036; one that was truer outweighs one that was less so."""
     valid, start = SLATES.split(Split.VALID)[:20], tmp_path / "start.json"
     witness, work = Witness.of(shop.corpus(USERS), tuned[0].renderer), shop.work(tmp_path / "work")
 
@@ -222,10 +223,23 @@ def test_the_truest_is_kept_of_what_ranks_no_worse_than_before(tuned, tmp_path):
     row = read_metrics(work.path)[0]
     assert truth == row["truth"]
     own = read_json(start)
-    assert np.mean(own) == pytest.approx(row["ndcg"])
-    assert value(5) == truth
-    for before, kept in (([0.2, -0.1], True), ([-0.1] * 20, True), ([0.1], False), ([0.1] * 20, False)):
-        write_json(start, [v + d for v, d in zip(own, before + [0.0] * (20 - len(before)), strict=True)])
+    assert np.mean(own["ndcg"]) == pytest.approx(row["ndcg"])
+    assert np.mean(own["truth"]) == pytest.approx(truth)
+    assert value(5) == -np.inf  # nothing is truer than before
+    less = [-0.4] * 5
+    cases = [
+        ([0.2, -0.1], less, True),
+        ([-0.1] * 20, less, True),
+        ([0.1], less, False),
+        ([0.1] * 20, less, False),
+        ([], [-0.4] * 4, True),
+        ([], [-0.4] * 4 + [0.3], False),
+        ([], [-0.4, 0.4], False),
+        ([], [0.4] * 5, False),
+    ]
+    for better, truer, kept in cases:
+        before = {"ndcg": [*better, *[0.0] * (20 - len(better))], "truth": [*truer, *[0.0] * (20 - len(truer))]}
+        write_json(start, {name: [v + d for v, d in zip(own[name], before[name], strict=True)] for name in own})
         assert value(5) == (truth if kept else -np.inf)
     assert s08_rl.validate(tuned[0], valid, RL, work, None, start, 5) == pytest.approx(row["ndcg"])
 
