@@ -1,15 +1,14 @@
 """Rollouts whose prompt is read once for a whole group, whose finished rows soon cost nothing more, and of which what
 can be guessed is read at once, not token by token (ours).
 
-A group's answers ask the keys of their prompt in one product; nothing of the prompt is copied for them. Rows that come
-to the cue of a draft wait for each other. Then one pass reads what each of them is expected to write, a token is drawn
-at every place of it, and a row keeps those up to the first that is not the expected one, that one too. So every token
-is drawn from the model's own chances, whatever was expected (Leviathan et al. 2023, with a guess in the place of a
-smaller model).
+Rows that come to the cue of a draft wait for each other. Then one pass reads what each of them is expected to write, a
+token is drawn at every place of it, and a row keeps those up to the first that is not the expected one, that one too.
+So every token is drawn from the model's own chances, whatever was expected (Leviathan et al. 2023, with a guess in the
+place of a smaller model).
 
 Shapes: U prompts of P tokens with G answers each still held, A = U G rows, of which some may have ended; B completions
-of at most C tokens; D rows with a draft, Q tokens of each read in one pass, which see S others; H key heads with R
-query heads each, T tokens written, W the width of a head; V tokens of the vocabulary.
+of at most C tokens; D rows with a guess, of which Q tokens are read in one pass, C rows that go on behind it; V tokens
+of the vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +17,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad as pad_sides
 
-from gr2.lm.attend import attention, forward, seen_before
+from gr2.lm.attend import forward
 from gr2.lm.batches import pad_left, pad_right
-
-WORTH_DROPPING = 0.75
-"""Share of the rows that must be left at most for them to be moved together."""
-
-KeysValues = list[tuple[Tensor, Tensor]]
-"""A pair a layer."""
+from gr2.rl.held import Held, KeysValues, Uneven
 
 
 @dataclass(frozen=True)
@@ -60,19 +53,22 @@ def sample(
     writer = Writer(model, len(prompts) * group, longest, temperature, stops, pad)
     rows_B = torch.arange(len(prompts) * group, device=model.device)
     drawn_B = draw(logits_UV.repeat_interleave(group, dim=0), temperature)
-    positions_B = seen_UP.sum(1).repeat_interleave(group)
-    waiting = writer.go_on(held, rows_B, drawn_B, positions_B, draft.cue if draft else None)
+    starts_B = seen_UP.sum(1).repeat_interleave(group)
+    waiting = writer.go_on(held, rows_B, drawn_B, starts_B, draft.cue if draft else None)
     if draft and waiting:
         rows_D, written = torch.cat([rows for rows, _ in waiting]), writer.completions()
-        guesses = [[draft.cue, *draft.guess(prompts[b // group], written[b])] for b in rows_D.tolist()]
-        of_D, owns = rows_D // group, [own for _, own in waiting]
-        before = [
-            (beside(keys[of_D], [own[i][0] for own in owns]), beside(values[of_D], [own[i][1] for own in owns]))
-            for i, (keys, values) in enumerate(of_prompts)
+        guesses = [  # behind each token that is read one is drawn
+            [draft.cue, *draft.guess(prompts[b // group], written[b])][: longest - len(written[b])]
+            for b in rows_D.tolist()
         ]
-        own_T = torch.arange(before[0][0].shape[2] - seen_UP.shape[1], device=model.device)
-        own_DT = own_T < writer.lengths_B[rows_D, None] - 1  # the cue has not been read
-        writer.read_at_once(rows_D, guesses, before, torch.cat([seen_UP[of_D].bool(), own_DT], dim=1))
+        tokens_DQ = pad_right(guesses, pad).to(model.device)
+        tokens_BQ = tokens_DQ.new_full((len(rows_B), tokens_DQ.shape[1]), pad)
+        tokens_BQ[rows_D] = tokens_DQ
+        wrote_B = torch.zeros_like(rows_B)
+        wrote_B[rows_D] = writer.lengths_B[rows_D] - 1  # the cue has not been read
+        places_BQ = wrote_B[:, None] + torch.arange(tokens_BQ.shape[1], device=model.device)
+        everyone = Uneven(of_prompts, seen_UP.bool(), group, places_BQ, waiting)
+        writer.read_at_once(everyone, rows_D, guesses, tokens_BQ, starts_B)
     return writer.completions()
 
 
@@ -97,7 +93,7 @@ class Writer:
         self.lengths_B[rows_A] += counts_A
 
     def go_on(
-        self, held: "Held", rows_A: Tensor, token_A: Tensor, position_A: Tensor, cue: int | None = None
+        self, held: Held, rows_A: Tensor, token_A: Tensor, position_A: Tensor, cue: int | None = None
     ) -> list[tuple[Tensor, KeysValues]]:
         """Write the tokens that were drawn last, which stand at these positions, and on from there until every row has
         ended or come to the cue; returns the rows that came to it, and what they wrote before it."""
@@ -119,112 +115,27 @@ class Writer:
             position_A = position_A + 1
             token_A = draw(read.logits[:, -1], self.temperature)
 
-    def read_at_once(self, rows_D: Tensor, guesses: Sequence[list[int]], before: KeysValues, seen_DS: Tensor) -> None:
-        """Finish rows whose last token, the first of their guess, has not been read. What stands before it are these
-        keys and values (D, H, S, W), where `seen_DS` is true."""
-        device, room = rows_D.device, (self.longest - self.lengths_B[rows_D]).tolist()
-        guesses = [guess[:n] for guess, n in zip(guesses, room, strict=True)]  # behind each token one is drawn
-        tokens_DQ = pad_right(guesses, self.pad).to(device)
-        guessed_D = torch.tensor([len(guess) - 1 for guess in guesses], device=device)
-        d, q = tokens_DQ.shape
-        q_Q = torch.arange(q, device=device)
-        past_DQQ = (q_Q <= q_Q[:, None]).expand(d, q, q)
-        seen_DQS = torch.cat([seen_DS[:, None].expand(-1, q, -1), past_DQQ], dim=2)
-        all_read: KeysValues = []
-
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-            keys, values = (torch.cat(parts, dim=2) for parts in zip(before[layer], (key, value), strict=True))
-            all_read.append((keys, values))
-            return attention(query, keys, values, seen_DQS, scale).transpose(1, 2)
-
-        position_D = seen_DS.sum(1)
-        logits_DQV = forward(self.model, position_D[:, None] + q_Q, attend, input_ids=tokens_DQ).logits
-        drawn_DQ = draw(logits_DQV.flatten(0, 1), self.temperature).view(d, q)
-        right_DQ = (drawn_DQ[:, :-1] == tokens_DQ[:, 1:]) & (q_Q[:-1] < guessed_D[:, None])
-        going_DQ = right_DQ & ~torch.isin(drawn_DQ[:, :-1], self.stops_S)
-        counts_D = going_DQ.cumprod(1).sum(1)
+    def read_at_once(
+        self, held: Uneven, rows_D: Tensor, guesses: Sequence[list[int]], tokens_BQ: Tensor, starts_B: Tensor
+    ) -> None:
+        """Read what is guessed of these rows, of all B that are held, and finish them. What a row writes starts at the
+        position `starts_B`; the first token of its guess has been written."""
+        read_BQ = starts_B[:, None] + held.places_BQ
+        read = forward(self.model, read_BQ, held.attend, input_ids=tokens_BQ)
+        tokens_DQ, logits_DQV = tokens_BQ[rows_D], read.logits[rows_D]
+        drawn_DQ = draw(logits_DQV.flatten(0, 1), self.temperature).view_as(tokens_DQ)
+        guessed_D = torch.tensor([len(guess) - 1 for guess in guesses], device=rows_D.device)
+        q_Q = torch.arange(tokens_DQ.shape[1] - 1, device=rows_D.device)
+        right_DQ = (drawn_DQ[:, :-1] == tokens_DQ[:, 1:]) & (q_Q < guessed_D[:, None])
+        counts_D = (right_DQ & ~torch.isin(drawn_DQ[:, :-1], self.stops_S)).cumprod(1).sum(1)
         self.write(rows_D, drawn_DQ, counts_D)
-        held = Held(torch.cat([seen_DS, q_Q <= counts_D[:, None]], dim=1), 1, self.longest, self.model.dtype)
-        for keys, values in all_read:
-            held.hold(keys, values)
-        self.go_on(held, rows_D, drawn_DQ.gather(1, counts_D[:, None])[:, 0], position_D + counts_D + 1)
-
-
-def beside(of_prompts: Tensor, of_completions: Sequence[Tensor]) -> Tensor:
-    """(D, H, P + T, W) of (D, H, P, W) and of parts with some of the D rows and T tokens at most, padded behind."""
-    longest = max(part.shape[2] for part in of_completions)
-    own = torch.cat([pad_sides(part, (0, 0, 0, longest - part.shape[2])) for part in of_completions])
-    return torch.cat([of_prompts, own], dim=2)
-
-
-class Held:
-    """Keys and values, layer by layer: of each prompt once, and of what each of its answers wrote."""
-
-    def __init__(self, seen_UP: Tensor, group: int, longest: int, dtype: torch.dtype) -> None:
-        self.seen_UP, self.group, self.longest, self.written = seen_UP, group, longest, 0
-        self.unseen_U1P = torch.zeros_like(seen_UP[:, None], dtype=dtype).masked_fill(~seen_UP[:, None], -torch.inf)
-        self.prompts: KeysValues = []
-        """(U, H, P, W) twice a layer."""
-        self.own: KeysValues = []
-        """(U, H, G, longest, W) twice a layer, of which T = `written` tokens are there."""
-
-    def hold(self, keys: Tensor, values: Tensor) -> None:
-        """The next layer's, of the prompts."""
-        self.prompts.append((keys, values))
-        u, heads, _, width = keys.shape
-        room = (u, heads, self.group, self.longest, width)
-        self.own.append((keys.new_empty(room), values.new_empty(room)))
-
-    def attend_prompts(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """The pass over (U, P) tokens."""
-        self.hold(key.contiguous(), value.contiguous())  # or every product would copy them
-        return attention(query, key, value, seen_before(self.seen_UP), scale).transpose(1, 2)
-
-    def attend_token(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        """The pass over (A, 1) tokens."""
-        (read_keys, read_values), own = self.prompts[layer], self.own[layer]
-        u, h, p, w = read_keys.shape
-        for kept, new in zip(own, (key, value), strict=True):
-            kept[..., self.written, :] = new.view(u, self.group, h, w).transpose(1, 2)
-        keys, values = (kept.flatten(0, 2)[:, : self.written + 1] for kept in own)
-        query_UHGRW = query.view(u, self.group, h, -1, w).transpose(1, 2).contiguous()
-        unseen = self.unseen_U1P.repeat_interleave(h, dim=0)
-        read = torch.baddbmm(unseen, query_UHGRW.view(u * h, -1, w), read_keys.flatten(0, 1).mT, alpha=scale)
-        wrote = query_UHGRW.view(len(keys), -1, w) @ keys.mT * scale
-        scores = torch.cat([read.view(len(keys), -1, p), wrote], dim=-1)
-        chances = scores.softmax(-1, torch.float32).to(query.dtype)
-        out = chances[..., :p].reshape(u * h, -1, p) @ read_values.flatten(0, 1)
-        out = torch.baddbmm(out.view(len(keys), -1, w), chances[..., p:], values)
-        return out.view(u, h, self.group, -1, w).transpose(1, 2).reshape(len(query), 1, -1, w)
-
-    def wrote(self, rows_A: Tensor) -> KeysValues:
-        """(D, H, T, W) of these D rows."""
-        u_D, g_D = rows_A.view(-1, self.group).nonzero(as_tuple=True)
-        return [(keys[u_D, :, g_D, : self.written], values[u_D, :, g_D, : self.written]) for keys, values in self.own]
-
-    def drop(self, going_A: Tensor) -> Tensor | None:
-        """The rows to go on with, as many of every prompt, where that is few enough to be worth the moving."""
-        going_UG = going_A.view(-1, self.group)
-        counts_U = going_UG.sum(1)
-        group, live_U = int(counts_U.max()), counts_U > 0
-        if group * int(live_U.sum()) > WORTH_DROPPING * len(going_A):
-            return None
-        kept_UG = going_UG[live_U].int().argsort(dim=1, descending=True, stable=True)[:, :group]
-        u = live_U.nonzero()
-        self.own = [(self.moved(keys, u, kept_UG), self.moved(values, u, kept_UG)) for keys, values in self.own]
-        if len(u) < len(live_U):
-            self.prompts = [(keys[live_U], values[live_U]) for keys, values in self.prompts]
-            self.unseen_U1P = self.unseen_U1P[live_U]
-        kept_A = (u * self.group + kept_UG).flatten()
-        self.group = group
-        return kept_A
-
-    def moved(self, held: Tensor, u: Tensor, kept_UG: Tensor) -> Tensor:
-        """Those rows of (U, H, G, longest, W)."""
-        there = held.transpose(1, 2)[u, kept_UG, :, : self.written].transpose(1, 2)
-        room = held.new_empty(*there.shape[:3], self.longest, held.shape[-1])
-        room[..., : self.written, :] = there
-        return room
+        last_D = drawn_DQ.gather(1, counts_D[:, None])[:, 0]
+        ends_D = torch.isin(last_D, self.stops_S) | (self.lengths_B[rows_D] + 1 == self.longest)
+        self.write(rows_D, last_D[:, None], ends_D.long())
+        if not ends_D.all():
+            rows_C, counts_C, last_C = rows_D[~ends_D], counts_D[~ends_D], last_D[~ends_D]
+            was_read_C = held.places_BQ[rows_C, counts_C] + 1
+            self.go_on(held.alone(rows_C, was_read_C, self.longest), rows_C, last_C, starts_B[rows_C] + was_read_C)
 
 
 def draw(logits_AV: Tensor, temperature: float) -> Tensor:
