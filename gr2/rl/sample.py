@@ -120,8 +120,10 @@ class Writer:
     ) -> None:
         """Read what is guessed of these rows, of all B that are held, and finish them. What a row writes starts at the
         position `starts_B`; the first token of its guess has been written."""
+        # An item head looks at the tokens before one: what is written is read token by token, here too.
+        embedded_BQD = self.model.get_input_embeddings()(tokens_BQ.view(-1, 1)).view(*tokens_BQ.shape, -1)
         read_BQ = starts_B[:, None] + held.places_BQ
-        read = forward(self.model, read_BQ, held.attend, input_ids=tokens_BQ)
+        read = forward(self.model, read_BQ, held.attend, inputs_embeds=embedded_BQD)
         tokens_DQ, logits_DQV = tokens_BQ[rows_D], read.logits[rows_D]
         drawn_DQ = draw(logits_DQV.flatten(0, 1), self.temperature).view_as(tokens_DQ)
         guessed_D = torch.tensor([len(guess) - 1 for guess in guesses], device=rows_D.device)

@@ -286,6 +286,25 @@ def test_an_answer_is_guessed_from_the_prompts_last_order():
     assert guessed(f"{listed}<think>", "<c_4></think>") == "<c_1><c_2><c_3><|end|>"
 
 
+def test_an_id_that_is_guessed_is_read_by_its_codes(monkeypatch):
+    """As it is where it is written token by token: an item's vector stands in prompts only."""
+    checkpoint = shop.checkpoint_with_head()
+    slate = shop.slates(1, Split.TEST)[0]
+    asked = checkpoint.tokenizer(checkpoint.renderer.prompt(slate, think=True), add_special_tokens=False)["input_ids"]
+    prompt = [*asked, 61]
+    keys = {"longest": 8, "temperature": 1e-4, "stops": [-1], "pad": checkpoint.tokenizer.pad_token_id}
+    cue = sample(checkpoint.model, [prompt], 1, **keys)[0][0]
+    assert cue != asked[-1]  # behind a <think> of its own nothing would be read as an item
+    guess = [*checkpoint.id_tokens.of([slate.candidates[0]]).tolist()[0], 60]
+    drawn_from: list[torch.Tensor] = []
+    monkeypatch.setattr("gr2.rl.sample.draw", lambda x, t: drawn_from.append(x.clone()) or draw(x, t))
+    sample(checkpoint.model, [prompt], 2, draft=Draft(cue, lambda p, w: guess), **keys)
+    read = torch.tensor([[*prompt, cue, *guess]])
+    expected = checkpoint.model(input_ids=read).logits[0, len(prompt) :]
+    at_once = next(x for x in drawn_from if len(x) == 2 * (1 + len(guess)))
+    torch.testing.assert_close(at_once.view(2, 1 + len(guess), -1)[0], expected, atol=1e-5, rtol=0)
+
+
 def test_models_with_another_attention_are_refused():
     assert can_attend(qwen()[0])
     assert can_attend(grouped(sliding_window=None))
