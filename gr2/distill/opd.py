@@ -54,8 +54,8 @@ def roll_out(checkpoint: Checkpoint, slates: Sequence[Slate], group: int, though
     asked = prompt_tokens(checkpoint, slates, think=True)
     training = model.training
     model.eval()
-    lengths = {"longest": longest_rollout(slates, thought), "stops": [stop], "pad": pad}
-    written = sample(model, asked, group, temperature=1.0, draft=answer_draft(tokenizer), **lengths)
+    longest, draft = longest_rollout(slates, thought), answer_draft(tokenizer)
+    written = sample(model, asked, group, longest=longest, temperature=1.0, stops=[stop], pad=pad, draft=draft)
     model.train(training)
     of = [s for s in slates for _ in range(group)]
     texts = tokenizer.batch_decode(written, skip_special_tokens=False)

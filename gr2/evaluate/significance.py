@@ -72,6 +72,12 @@ def interval(means_D: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def is_above(differences_n: np.ndarray, errors: float) -> bool:
+    """Whether the mean lies above 0 by more than so many standard errors."""
+    error = differences_n.std() / len(differences_n) ** 0.5
+    return bool(differences_n.mean() > errors * error + 1e-9)
+
+
 def certain_share(values_n: np.ndarray) -> tuple[float, float] | None:
     """Wilson's 95 % interval of a share of none or all, where a bootstrap would claim to be certain; None otherwise."""
     if not ((values_n == 0).all() or (values_n == 1).all()):

@@ -17,6 +17,7 @@ import numpy as np
 from gr2.artifacts import Slates
 from gr2.errors import in_one_line
 from gr2.evaluate.metrics import per_slate
+from gr2.evaluate.significance import is_above
 from gr2.prompt.parse import parse
 from gr2.prompt.render import END, END_THINK, LABELS
 from gr2.reward.conditional import ALPHA
@@ -143,7 +144,7 @@ def try_policies(slates: Sequence[Slate], *, alpha: float, seed: int, shuffled: 
     for name, of_form in paid.items():
         ndcg = ndcg_at_3(ranked[name], slates) if name in ranked else None
         idle = ndcg is None or ndcg <= ndcg_at_keep + 1e-9
-        more = {form for form in FORM_NAMES if is_above(of_form[form] - at_keep[form])}
+        more = {form for form in FORM_NAMES if is_above(of_form[form] - at_keep[form], errors=2)}
         means = {form: float(values.mean()) for form, values in of_form.items()}
         tried[name] = Tried(ndcg=ndcg, paid=means, hacks=frozenset(more if idle else ()))
     return tried
@@ -158,12 +159,6 @@ def rewards(answers: Sequence[Answer], slates: Sequence[Slate], alpha: float) ->
 def ndcg_at_3(answers: Sequence[Answer], slates: Sequence[Slate]) -> float:
     rankings = [Ranking(slate_id=s.slate_id, order=a.order) for a, s in zip(answers, slates, strict=True)]
     return float(per_slate(slates, rankings)["N@3"].mean())
-
-
-def is_above(differences_n: np.ndarray) -> bool:
-    """Whether the mean lies more than two standard errors above 0."""
-    error = differences_n.std() / len(differences_n) ** 0.5
-    return bool(differences_n.mean() > 2 * error + 1e-9)
 
 
 def markdown(tried: dict[str, Tried]) -> Iterator[str]:

@@ -53,6 +53,7 @@ def sample(
     writer = Writer(model, len(prompts) * group, longest, temperature, stops, pad)
     rows_B = torch.arange(len(prompts) * group, device=model.device)
     drawn_B = draw(logits_UV.repeat_interleave(group, dim=0), temperature)
+    writer.write(rows_B, drawn_B[:, None], torch.ones_like(rows_B))
     starts_B = seen_UP.sum(1).repeat_interleave(group)
     waiting = writer.go_on(held, rows_B, drawn_B, starts_B, draft.cue if draft else None)
     if draft and waiting:
@@ -76,7 +77,7 @@ class Writer:
     """Draws tokens and keeps what has been written, row by row."""
 
     def __init__(self, model: Any, rows: int, longest: int, temperature: float, stops: Sequence[int], pad: int) -> None:
-        self.model, self.longest, self.temperature, self.pad = model, longest, temperature, pad
+        self.model, self.longest, self.temperature = model, longest, temperature
         self.stops_S = torch.tensor(list(stops), device=model.device)
         self.written_BC = torch.full((rows, longest), pad, device=model.device)
         self.lengths_B = torch.zeros(rows, dtype=torch.long, device=model.device)
@@ -92,16 +93,19 @@ class Writer:
         self.written_BC[rows_A[:, None].expand_as(places_AQ)[new_AQ], places_AQ[new_AQ]] = tokens_AQ[new_AQ]
         self.lengths_B[rows_A] += counts_A
 
+    def ended(self, rows_A: Tensor, token_A: Tensor) -> Tensor:
+        """(A,) bool: whether the token that each row wrote last is its last."""
+        return torch.isin(token_A, self.stops_S) | (self.lengths_B[rows_A] == self.longest)
+
     def go_on(
         self, held: Held, rows_A: Tensor, token_A: Tensor, position_A: Tensor, cue: int | None = None
     ) -> list[tuple[Tensor, KeysValues]]:
-        """Write the tokens that were drawn last, which stand at these positions, and on from there until every row has
-        ended or come to the cue; returns the rows that came to it, and what they wrote before it."""
+        """Write on from the tokens that were written last, which stand at these positions, until every row has ended or
+        come to the cue; returns the rows that came to it, and what they wrote before it."""
         waiting: list[tuple[Tensor, KeysValues]] = []
         going_A = torch.ones_like(rows_A, dtype=torch.bool)
         while True:
-            self.write(rows_A, token_A[:, None], going_A.long())
-            left_A = going_A & ~torch.isin(token_A, self.stops_S) & (self.lengths_B[rows_A] < self.longest)
+            left_A = going_A & ~self.ended(rows_A, token_A)
             if cue is not None and (waits_A := left_A & (token_A == cue)).any():
                 waiting.append((rows_A[waits_A], held.wrote(waits_A)))
                 left_A &= ~waits_A
@@ -114,6 +118,7 @@ class Writer:
             held.written += 1
             position_A = position_A + 1
             token_A = draw(read.logits[:, -1], self.temperature)
+            self.write(rows_A, token_A[:, None], going_A.long())
 
     def read_at_once(
         self, held: Uneven, rows_D: Tensor, guesses: Sequence[list[int]], tokens_BQ: Tensor, starts_B: Tensor
@@ -130,12 +135,11 @@ class Writer:
         q_Q = torch.arange(tokens_DQ.shape[1] - 1, device=rows_D.device)
         right_DQ = (drawn_DQ[:, :-1] == tokens_DQ[:, 1:]) & (q_Q < guessed_D[:, None])
         counts_D = (right_DQ & ~torch.isin(drawn_DQ[:, :-1], self.stops_S)).cumprod(1).sum(1)
-        self.write(rows_D, drawn_DQ, counts_D)
+        self.write(rows_D, drawn_DQ, counts_D + 1)
         last_D = drawn_DQ.gather(1, counts_D[:, None])[:, 0]
-        ends_D = torch.isin(last_D, self.stops_S) | (self.lengths_B[rows_D] + 1 == self.longest)
-        self.write(rows_D, last_D[:, None], ends_D.long())
-        if not ends_D.all():
-            rows_C, counts_C, last_C = rows_D[~ends_D], counts_D[~ends_D], last_D[~ends_D]
+        left_D = ~self.ended(rows_D, last_D)
+        if left_D.any():
+            rows_C, counts_C, last_C = rows_D[left_D], counts_D[left_D], last_D[left_D]
             was_read_C = held.places_BQ[rows_C, counts_C] + 1
             self.go_on(held.alone(rows_C, was_read_C, self.longest), rows_C, last_C, starts_B[rows_C] + was_read_C)
 

@@ -28,6 +28,7 @@ from trl import GRPOConfig
 from gr2.artifacts import Corpus, SemanticIds, Slates
 from gr2.evaluate.metrics import recall_at_1
 from gr2.evaluate.propensity import Examination
+from gr2.evaluate.significance import is_above
 from gr2.lm.checkpoint import Checkpoint, is_checkpoint
 from gr2.lm.generate import Budget, longest_rollout
 from gr2.lm.rank import rank_by_thinking
@@ -233,13 +234,7 @@ def validate(
         return truth
     before = read_json(start)
     worse_n, truer_n = np.array(before["ndcg"]) - ndcg_n, truth_n - np.array(before["truth"])
-    harmless, truer = worse_n.mean() <= standard_error(worse_n), truer_n.mean() > 2 * standard_error(truer_n)
-    return truth if harmless and truer else -np.inf
-
-
-def standard_error(values_n: np.ndarray) -> float:
-    """Of their mean."""
-    return float(values_n.std() / len(values_n) ** 0.5)
+    return -np.inf if is_above(worse_n, errors=1) or not is_above(truer_n, errors=2) else truth
 
 
 def rewind(scratch: Path, rollouts: Path) -> int:
