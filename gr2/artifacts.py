@@ -17,6 +17,8 @@ from gr2.types import AnswerStatus, Item, Ranking, SemanticId, Slate, Split, Tim
 
 VECTORS = "vectors.safetensors"
 SLATES = "slates.parquet"
+PRACTICE = "practice"
+"""The folder of the practice slates in that of s04_slates."""
 FEATURES = "features.safetensors"
 CHECKPOINT = "gr2.json"
 """Beside a checkpoint's weights: what it reads."""
@@ -226,6 +228,11 @@ class Slates:
                 for row, x_KF in zip(table.iter_rows(named=True), told, strict=True)
             )
         )
+
+
+def practice_slates(folder: Path) -> tuple[Slate, ...]:
+    """Those in the folder of s04_slates; none where none were asked for."""
+    return Slates.load(folder / PRACTICE).slates if (folder / PRACTICE).exists() else ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,8 @@ CODES, ROOM = 64, 2
 """Codes a level, as the shipped base knows them; so many ids an item, at least, for near items to be near in ids."""
 PASSES, HISTORIES, MOST_STEPS = 10, 320, 20_000
 """Of mid-training over all training events; events a step; and the most steps whatever the size."""
+PRACTICE = 50
+"""Length of the lists that practice slates come from, where people have few events and there are more items."""
 MINUTES = {True: (12.0, 100_000), False: (75.0, 198_502)}
 """Minutes of a run on two cores, and its events: MovieLens where people have many, Amazon Beauty where few."""
 TRIED = 300_000
@@ -87,7 +89,7 @@ dropout = 0.4
 
 [slates]
 k = 10
-folds = 3
+{practice}folds = 3
 min_history = 1
 sasrec = {{ dropout = 0.4, epochs = 12, batch_size = 16, learning_rate = 3e-3 }}
 """
@@ -205,7 +207,9 @@ def config_text(seen: Look, name: str, items: Path, events: Path) -> str:
         codebooks=seen.codebooks,
     )
     passes = seen.steps * HISTORIES / seen.train_events
-    body = MANY_EVENTS if seen.many else FEW_EVENTS.format(steps=seen.steps, histories=HISTORIES, passes=passes)
+    practice = f"practice = {PRACTICE}\n" if seen.items > PRACTICE else ""
+    few = FEW_EVENTS.format(steps=seen.steps, histories=HISTORIES, passes=passes, practice=practice)
+    body = MANY_EVENTS if seen.many else few
     return head + body + TAIL
 
 

@@ -56,6 +56,13 @@ def test_steps_make_ten_passes_up_to_a_limit(events, steps):
     assert look(train_events=events).steps == steps
 
 
+@pytest.mark.parametrize(("items", "practice"), [(50, None), (51, 50)])
+def test_practice_lists_are_shorter_than_the_catalogue(tmp_path, items, practice):
+    path = tmp_path / "shop.toml"
+    path.write_text(new.config_text(look(items=items), "shop", Path("i.csv"), Path("e.csv")))
+    assert load_config(path).tables["slates"].practice == practice
+
+
 def test_minutes_grow_with_events():
     assert look(events=397_004).minutes == 150
     assert look(events=10).minutes == 75

@@ -10,13 +10,14 @@ Three read the counts. A conditional logit with boosted trees upon it (`logit`, 
 features (`dcn`) look at each candidate alone; a small transformer (`prm`) sees the list. Advice is the mean of what
 they say, all being log-probabilities up to a constant: a geometric mean of three opinions.
 
-A fourth, a SASRec that is told when (`sequence`), knows what follows what. It was trained on the targets of training
-slates, so it is heard on others only, and what it weighs beside the mean of the three the validation slates say.
+A fourth, a SASRec that is told when (`sequence`), knows what follows what, and networks that learned from practice
+slates too (`practised`) have seen four times as many. They were trained on the targets of training slates, so they are
+heard on others only, and what they weigh beside the mean of the three the validation slates say.
 
 Shapes: S slates, K candidates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ import lightgbm as lgb
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from gr2.advice.conditional_logit import HARDLY, padded
 from gr2.advice.conditional_logit import fit as fit_weights
@@ -32,7 +33,8 @@ from gr2.advice.counts import Counts, CrossCounts
 from gr2.advice.dcn import Dcn
 from gr2.advice.features import SCORES, Knowledge
 from gr2.advice.logit import Logit, fit_logit
-from gr2.advice.network import Network, Scale, fit_network
+from gr2.advice.network import Build, Network, Scale, fit_network, network_of, network_tensors, under
+from gr2.advice.practised import Practised
 from gr2.advice.prm import Prm
 from gr2.advice.sample import Sample
 from gr2.advice.sequence import Sequences
@@ -44,13 +46,14 @@ from gr2.record import read_json, reading, write_json
 from gr2.retrieve.folds import held_out_fifth, slate_folds
 from gr2.types import Slate
 
-NETWORKS: Mapping[str, tuple[Callable[[int, int], nn.Module], float]] = {
+NETWORKS: Mapping[str, tuple[Build, float]] = {
     "prm": (lambda n_features, positions: Prm(n_features, positions, blocks=1), 2e-3),
     "dcn": (lambda n_features, _: Dcn(n_features, crosses=2), 3e-3),
 }
 """Name -> what builds one, from the number of features and the longest slate, and its learning rate; as on Beauty's
 validation slates (docs/log.md)."""
-META, WEIGHTS, VECTORS, SEQUENCE, SCALE = "advisor.json", "weights", "vectors", "sequence", "scale"
+META, WEIGHTS, VECTORS, SCALE = "advisor.json", "weights", "vectors", "scale"
+SEQUENCE, PRACTISED = "sequence", "practised"
 FILE, TREES = "advisor.safetensors", "advisor.trees.txt"
 
 
@@ -71,8 +74,11 @@ class Advisor:
     """Newest events that it reads: as many as the longest history of a training slate had."""
     sequence: Sequences | None = None
     """Who knows what follows what; None before `hearing`, as on training slates."""
-    heard: tuple[float, float, float] = (1.0, 0.0, 0.0)
-    """Weights of the mean of the others, of what `sequence` says behind the history, and of what it says of anyone."""
+    practised: Practised | None = None
+    """Who learned from practice slates too; None before `hearing`, or where there were none."""
+    heard: tuple[float, ...] = (1.0,)
+    """Weights of the mean of the three; with `sequence`, of what it says behind the history and of anyone; with
+    `practised`, of what it says."""
     scale: Scale | None = None
     """How the features are scaled that a model reads beside the advice; None where it reads none."""
 
@@ -89,27 +95,40 @@ class Advisor:
         return self._told(slates, self._sample(slates))
 
     def hear(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
-        """The slates with what `sequence` says, if there is one, beside the advice that they have, of counts alone."""
-        if self.sequence is None:
+        """The slates with what `sequence` and `practised` say, where there are such, beside the advice that they have,
+        of the three alone."""
+        if self.sequence is None and self.practised is None:
             return tuple(slates)
         return tuple(
-            replace(s, advice=tuple((x_K3 @ self.heard).tolist()))
-            for s, x_K3 in zip(slates, self._voices(slates, self.sequence), strict=True)
+            replace(s, advice=tuple((x_KV @ self.heard).tolist()))
+            for s, x_KV in zip(slates, self._voices(slates), strict=True)
         )
 
-    def hearing(self, sequence: Sequences, slates: Sequence[Slate], weights_S: np.ndarray | None = None) -> "Advisor":
-        """With this SASRec beside what counts say, by the weights under which both best say who is taken in the slates,
-        which it was not trained on. Slates must have this one's advice."""
-        x_SK3, real_SK = padded(self._voices(slates, sequence))
+    def hearing(
+        self,
+        sequence: Sequences | None,
+        practised: Practised | None,
+        slates: Sequence[Slate],
+        weights_S: np.ndarray | None = None,
+    ) -> "Advisor":
+        """With these beside the three, by the weights under which all best say who is taken in the slates, which nobody
+        was trained on. Slates must have this one's advice."""
+        joined = replace(self, sequence=sequence, practised=practised)
+        x_SKV, real_SK = padded(joined._voices(slates))
         targets_S = np.array([s.target for s in slates])
-        counted, behind, anyone = fit_weights(x_SK3, real_SK, targets_S, HARDLY, weights_S).tolist()
-        return replace(self, sequence=sequence, heard=(counted, behind, anyone))
+        heard = fit_weights(x_SKV, real_SK, targets_S, HARDLY, weights_S).tolist()
+        return replace(joined, heard=tuple(heard))
 
-    def _voices(self, slates: Sequence[Slate], sequence: Sequences) -> list[np.ndarray]:
-        """(K, 3) a slate: the advice that it has, and both scores of the SASRec, less their means."""
-        scores = sequence.scores([s.newest(self.history) for s in slates])
-        heard = [np.column_stack([s.advice, scores_K2]) for s, scores_K2 in zip(slates, scores, strict=True)]
-        return [x_K3 - x_K3.mean(0) for x_K3 in heard]
+    def _voices(self, slates: Sequence[Slate]) -> list[np.ndarray]:
+        """(K, V) a slate: the advice that it has and what the others say, less their means."""
+        voices = [[np.array(s.advice)[:, None] for s in slates]]
+        if self.sequence:
+            voices.append(self.sequence.scores([s.newest(self.history) for s in slates]))
+        if self.practised:
+            said_SK = self.practised.scores(self._sample(slates), self.knowledge.corpus.row)
+            voices.append([said_K[: len(s.candidates), None] for s, said_K in zip(slates, said_SK, strict=True)])
+        heard = [np.concatenate(parts, axis=1) for parts in zip(*voices, strict=True)]
+        return [x_KV - x_KV.mean(0) for x_KV in heard]
 
     def _counted(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with the mean of logit with trees and the networks as their advice."""
@@ -146,6 +165,8 @@ class Advisor:
         parts = {name: network_tensors(network) for name, network in self.networks.items()}
         if self.sequence:
             parts[SEQUENCE] = self.sequence.tensors()
+        if self.practised:
+            parts[PRACTISED] = self.practised.tensors()
         if self.scale:
             parts[SCALE] = self.scale.tensors()
         learned = {f"{name}/{key}": array for name, part in parts.items() for key, array in part.items()}
@@ -162,6 +183,7 @@ class Advisor:
                 "positions": self.positions,
                 "history": self.history,
                 SEQUENCE: self.sequence.model.config.model_dump() if self.sequence else None,
+                PRACTISED: {name: n.rounds for name, n in self.practised.networks.items()} if self.practised else None,
                 "heard": self.heard,
             },
         )
@@ -178,10 +200,13 @@ class Advisor:
             counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})
             positions = meta["positions"]
             networks = {
-                name: network_of(under(name, tensors), name, n, positions) for name, n in meta["networks"].items()
+                name: network_of(under(name, tensors), NETWORKS[name][0], n, positions)
+                for name, n in meta["networks"].items()
             }
             config = meta[SEQUENCE]
             sequence = Sequences.of(under(SEQUENCE, tensors), config, corpus.row) if config else None
+            rounds = meta.get(PRACTISED)  # which an advisor of earlier code does not name
+            practised = Practised.of(under(PRACTISED, tensors), rounds, positions) if rounds else None
             scaled = under(SCALE, tensors)
             scale = Scale.taken_from(scaled) if scaled else None
         with reading(folder / TREES):
@@ -195,6 +220,7 @@ class Advisor:
             positions=positions,
             history=meta["history"],
             sequence=sequence,
+            practised=practised,
             heard=tuple(meta["heard"]),
             scale=scale,
         )
@@ -262,26 +288,6 @@ def learn(train: Sample, seed: int) -> dict[str, Network]:
         tried = fit_network(build, inside, rate, seed, outside)
         learned[name] = fit_network(build, train, rate, seed, tried.rounds)
     return learned
-
-
-def network_tensors(network: Network) -> dict[str, np.ndarray]:
-    """Its numbers under names; `network_of` reads them again."""
-    module = {key: tensor.numpy() for key, tensor in network.module.state_dict().items()}
-    return module | network.scale.tensors()
-
-
-def under(name: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those whose names begin so, by the rest of their names."""
-    return {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}
-
-
-def network_of(own: dict[str, np.ndarray], name: str, rounds: int, positions: int) -> Network:
-    """What `network_tensors` gave, of the network of this name."""
-    scale = Scale.taken_from(own)
-    build, _ = NETWORKS[name]
-    module = build(len(scale.mean_F), positions)
-    module.load_state_dict({key: torch.from_numpy(array) for key, array in own.items()})
-    return Network(module=module, scale=scale, rounds=rounds)
 
 
 def advice_of(slates: Sequence[Slate]) -> Tensor:

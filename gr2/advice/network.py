@@ -1,12 +1,13 @@
 """Networks over the features: how these are scaled, the loss, and the training loop with early stopping. (ours)
 
-Two give advice (`advisor`), and the same two, tuned, are legacy re-rankers (`baselines.prm`, `baselines.dcn`).
+Two give advice (`advisor`), and the same two, tuned, are legacy re-rankers (`baselines.prm`, `baselines.dcn`); two more
+learn from practice slates too (`practised`).
 
 Shapes: B slates, K candidates, F features.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import islice
@@ -15,10 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gr2.advice.past import Past
 from gr2.advice.sample import Sample
 
+CHUNK = 1024
+"""Slates scaled or asked about at once."""
 MAX_ROUNDS, PATIENCE = 16, 5
 """With four passes at most, nearly every grid point wanted all four, and more made both better (docs/log.md)."""
+Build = Callable[[int, int], nn.Module]
+"""What builds a module, from the number of features and the longest slate."""
 BATCH, STEPS = 256, 48
 """A round is one pass over the slates, BATCH a step; fewer a step where it would have fewer than STEPS steps."""
 
@@ -35,6 +41,12 @@ class Arrays:
     """(S, K) bool"""
     weights: Tensor
     """(S,) float32, what each slate counts"""
+    past: Past | None
+    """What is read beside the features, by a module that reads histories."""
+
+    def asked(self, part: Tensor) -> tuple[Tensor, ...]:
+        """What a module is given of these slates."""
+        return self.x[part], self.real[part], *(self.past.at(part).read() if self.past else ())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +75,17 @@ class Scale:
         return cls(mean_F=tensors.pop("mean"), deviation_F=tensors.pop("deviation"))
 
     def arrays(self, sample: Sample) -> Arrays:
-        z_SKF = np.nan_to_num((sample.x_SKF - self.mean_F) / self.deviation_F)
-        x_SKF = np.sign(z_SKF) * np.log1p(np.abs(z_SKF)) * sample.real_SK[:, :, None]
+        x_SKF = np.empty(sample.x_SKF.shape, np.float32)
+        for at in range(0, len(x_SKF), CHUNK):  # in float64, of which there is not room for all at once
+            part = slice(at, at + CHUNK)
+            z_SKF = np.nan_to_num((sample.x_SKF[part] - self.mean_F) / self.deviation_F)
+            x_SKF[part] = np.sign(z_SKF) * np.log1p(np.abs(z_SKF)) * sample.real_SK[part, :, None]
         return Arrays(
-            x=torch.from_numpy(x_SKF.astype(np.float32)),
+            x=torch.from_numpy(x_SKF),
             gains=torch.from_numpy(sample.gains_SK.astype(np.float32)),
             real=torch.from_numpy(sample.real_SK),
             weights=torch.from_numpy(sample.weights_S.astype(np.float32)),
+            past=sample.past,
         )
 
 
@@ -87,7 +103,7 @@ class Network:
     """A fitted network and how its features are scaled."""
 
     module: nn.Module
-    """Maps x (B, K, F) and real (B, K) to (B, K) scores."""
+    """Maps x (B, K, F) and real (B, K), and what it reads of the past, to (B, K) scores."""
     scale: Scale
     rounds: int
     """Passes over the training slates that made it."""
@@ -97,10 +113,27 @@ class Network:
         return _scores(self.module, self.scale.arrays(sample))
 
 
-def fit_network(
-    build: Callable[[int, int], nn.Module], train: Sample, rate: float, seed: int, stop: Sample | int
-) -> Network:
-    """Train `build(F, K)`, which maps x and real to (B, K) scores, by AdamW, its rate falling in MAX_ROUNDS from `rate`
+def network_tensors(network: Network) -> dict[str, np.ndarray]:
+    """Its numbers under names; `network_of` reads them again."""
+    module = {key: tensor.numpy() for key, tensor in network.module.state_dict().items()}
+    return module | network.scale.tensors()
+
+
+def network_of(own: dict[str, np.ndarray], build: Build, rounds: int, positions: int) -> Network:
+    """What `network_tensors` gave, of a network of this kind."""
+    scale = Scale.taken_from(own)
+    module = build(len(scale.mean_F), positions)
+    module.load_state_dict({key: torch.from_numpy(array) for key, array in own.items()})
+    return Network(module=module, scale=scale, rounds=rounds)
+
+
+def under(name: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those whose names begin so, by the rest of their names."""
+    return {key.removeprefix(f"{name}/"): array for key, array in tensors.items() if key.startswith(f"{name}/")}
+
+
+def fit_network(build: Build, train: Sample, rate: float, seed: int, stop: Sample | int) -> Network:
+    """Train `build(F, K)`, a module as `Network` has it, by AdamW, its rate falling in MAX_ROUNDS from `rate`
     to zero: `stop` rounds, or until the loss of the slates in `stop` has not fallen for PATIENCE rounds; then the best
     round's weights stay. The loss is less noisy than a metric of ranks, which stopped sooner than was best."""
     scale = Scale.of(train)
@@ -137,7 +170,7 @@ def _rounds(module: nn.Module, arrays: Arrays, rate: float, seed: int) -> Iterat
         module.train()
         for part in torch.from_numpy(rng.permutation(len(arrays.x))).split(batch):
             real = arrays.real[part]
-            loss = list_loss(module(arrays.x[part], real), arrays.gains[part], real, arrays.weights[part])
+            loss = list_loss(module(*arrays.asked(part)), arrays.gains[part], real, arrays.weights[part])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -148,5 +181,5 @@ def _rounds(module: nn.Module, arrays: Arrays, rate: float, seed: int) -> Iterat
 @torch.inference_mode()
 def _scores(module: nn.Module, arrays: Arrays) -> np.ndarray:
     module.eval()
-    parts = zip(arrays.x.split(1024), arrays.real.split(1024), strict=True)
-    return torch.cat([module(x, real) for x, real in parts]).numpy()
+    parts = torch.arange(len(arrays.x)).split(CHUNK)
+    return torch.cat([module(*arrays.asked(part)) for part in parts]).numpy()

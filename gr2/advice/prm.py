@@ -27,6 +27,13 @@ class Prm(nn.Module):
 
     def forward(self, x_BKF: Tensor, real_BK: Tensor) -> Tensor:
         """(B, K) scores; no candidate sees what is padded."""
+        return self.over(self.entered(x_BKF), real_BK)
+
+    def entered(self, x_BKF: Tensor) -> Tensor:
+        """(B, K, WIDTH) what the first block reads."""
         places = torch.arange(x_BKF.shape[1]).clamp(max=self.position.num_embeddings - 1)
-        x = self.enter(x_BKF) + self.position(places)
-        return self.out(self.encoder(x, src_key_padding_mask=~real_BK))[..., 0]
+        return self.enter(x_BKF) + self.position(places)
+
+    def over(self, entered_BKW: Tensor, real_BK: Tensor) -> Tensor:
+        """(B, K) scores of the list."""
+        return self.out(self.encoder(entered_BKW, src_key_padding_mask=~real_BK))[..., 0]

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from gr2.advice.features import Knowledge, features
+from gr2.advice.past import Past
 from gr2.evaluate.answers import from_scores
 from gr2.evaluate.propensity import Examination, weights_of
 from gr2.types import Ranking, Slate
@@ -29,6 +31,8 @@ class Sample:
     """bool; False where padded."""
     weights_S: np.ndarray
     """What each slate counts; mean 1."""
+    past: Past | None = None
+    """What networks that read histories see beside the features; None for those that do not."""
 
     @classmethod
     def of(cls, slates: Sequence[Slate], knowledge: Knowledge, examination: Examination | None = None) -> "Sample":
@@ -59,6 +63,7 @@ class Sample:
             gains_SK=self.gains_SK[chosen_S],
             real_SK=self.real_SK[chosen_S],
             weights_S=self.weights_S[chosen_S],
+            past=self.past.at(torch.from_numpy(chosen_S)) if self.past else None,
         )
 
     def without(self, left_out: Sequence[str]) -> "Sample":

@@ -2,11 +2,13 @@
 
 A fifth of the training *users* decides how many rounds a grid point is fitted (trees by NDCG@3, passes by the loss);
 validation slates decide between the points, by the mean of R@1 and N@3; then one fit on all training slates with that
-point and number. Nothing is fitted on validation slates, and test slates are not seen here at all.
+point and number. Where there are practice slates, the best point is tried with these beside the real ones too, and
+validation decides again. Nothing is fitted on validation slates, and test slates are not seen here at all.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,10 @@ class Parts:
     outside: Sample
     """Those of the fifth."""
     valid: Sample
+    practised: Sample | None
+    """Training and practice slates; None where there are none of these."""
+    practised_inside: Sample | None
+    """Those of the four users in five."""
     examination: Examination | None = None
     """How likely the places of logged slates are looked at: clicks weigh accordingly, in fitting and in choosing."""
 
@@ -65,6 +71,7 @@ class Parts:
         knowledge: Knowledge,
         seed: int,
         examination: Examination | None = None,
+        practice: Sequence[Slate] = (),
     ) -> "Parts":
         """Raises UserError when there are too few slates to hold any out."""
         outside_S = held_out_fifth(train, seed)
@@ -75,11 +82,16 @@ class Parts:
                 f"they need {HELD_OUT} and 1: raise [slates] train_events_per_user or take more data"
             )
         sample = Sample.of(train, knowledge, examination)
+        held_out = {s.user_id for s in compress(train, outside_S)}
+        practised = Sample.of([*train, *practice], knowledge) if practice else None
         return cls(
             train=sample,
             inside=sample.at(~outside_S),
             outside=sample.at(outside_S),
             valid=Sample.of(valid, knowledge),
+            practised=practised,
+            practised_inside=practised
+            and practised.at(np.array([s.user_id not in held_out for s in practised.slates])),
             examination=examination,
         )
 
@@ -89,6 +101,8 @@ class Try:
     """A grid point on the validation slates."""
 
     point: Point
+    practised: bool
+    """Whether it was fitted on practice slates too."""
     rounds: int
     recall_at_1: float
     ndcg_at_3: float
@@ -113,12 +127,21 @@ class Tuned:
 
 
 def tune(method: Method, parts: Parts, seed: int) -> Tuned:
-    """Try every point of the grid, take the best (of equals the first) and fit it on all training slates."""
-    tries = []
-    for point in track(method.grid, f"{method.name} grid"):
-        fitted = method.fit(parts.inside, point, seed, parts.outside)
+    """Try every point of the grid, and the best (of equals the first) with practice slates, where there are any; fit
+    the best of all these tries on all slates of its kind."""
+
+    def tried(inside: Sample, point: Point) -> Try:
+        fitted = method.fit(inside, point, seed, parts.outside)
         values = mean_metrics(parts.valid.slates, parts.valid.ranked(fitted.scores(parts.valid)), parts.examination)
-        tries.append(Try(point=point, rounds=fitted.rounds, recall_at_1=values["R@1"], ndcg_at_3=values["N@3"]))
+        practised = inside is parts.practised_inside
+        return Try(
+            point=point, practised=practised, rounds=fitted.rounds, recall_at_1=values["R@1"], ndcg_at_3=values["N@3"]
+        )
+
+    tries = [tried(parts.inside, point) for point in track(method.grid, f"{method.name} grid")]
+    if parts.practised_inside:
+        tries.append(tried(parts.practised_inside, max(tries, key=lambda t: t.value).point))
     chosen = max(tries, key=lambda t: t.value)
-    fitted = method.fit(parts.train, chosen.point, seed, chosen.rounds)
+    learned_from = parts.practised if chosen.practised and parts.practised else parts.train
+    fitted = method.fit(learned_from, chosen.point, seed, chosen.rounds)
     return Tuned(fitted=fitted, tries=tuple(tries), chosen=chosen)

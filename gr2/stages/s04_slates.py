@@ -7,14 +7,20 @@ The target is never inserted; an event whose target was not retrieved makes no s
 Where the config names a log of what a production ranker showed, that ranker is the pre-ranker and none is trained.
 Neighbours give a second opinion on every slate.
 
+Most training events make no slate, since their target is not among the K best. Where the config asks for it, the
+cross-fitted pre-rankers also make *practice slates*: where the target is in a longer list, K - 1 others are drawn from
+that list. They teach whoever learns from slates beside the real ones, and nothing is ever measured on them.
+
 Reads: 01_corpus. Writes: slates.parquet, neighbours.safetensors, events.json (split -> user -> events tried), and
-sasrec/ (all users' weights) or, of a log, examination.json (how likely each place is looked at).
+sasrec/ (all users' weights) or, of a log, examination.json (how likely each place is looked at); practice/
+(slates.parquet), if asked for.
 Source: ours; the setting is P1's, "target within the pre-ranker's top 10", and of a log P2's.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +28,9 @@ import numpy as np
 import polars as pl
 import torch
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gr2.artifacts import Corpus, Slates
+from gr2.artifacts import PRACTICE, Corpus, Slates
 from gr2.corpus.logged import LogConfig, read_log
 from gr2.corpus.logged_slates import Shown, boundaries, slates_of
 from gr2.corpus.ties import training_ties
@@ -43,6 +49,8 @@ from gr2.workers import end_with_parent
 
 NAME = "04_slates"
 READS = ("01_corpus",)
+DRAWS = 2
+"""Practice slates an event."""
 BATCH = 128
 """Histories scored at once: what the states of so many take fits into a core's cache."""
 
@@ -62,10 +70,20 @@ class Config(BaseModel):
     """Most recent training events of a user that are tried as targets (ours)."""
     history_cap: int = Field(50, ge=1)
     """Newest events kept in `Slate.history`; all earlier events are excluded from the candidates anyway (ours)."""
+    practice: int | None = None
+    """Length of the list that must hold a target to make practice slates of it; more than k. Left out: none (ours)."""
     sasrec: SasrecConfig = SasrecConfig()
     """The pre-ranker."""
     log: LogConfig | None = None
     """What a production ranker showed; of this table only k and history_cap are read besides (P2)."""
+
+    @model_validator(mode="after")
+    def _practice_is_drawn_from_more_than_a_slate(self) -> "Config":
+        if self.practice is not None and self.practice <= self.k:
+            raise ValueError(f"practice = {self.practice} must be more than k = {self.k}: raise it or leave it out")
+        if self.practice is not None and self.log:
+            raise ValueError("practice needs a pre-ranker's lists, and [slates.log] has none: leave it out")
+        return self
 
     def files(self) -> dict[str, Path]:
         """The user's own that are read."""
@@ -77,6 +95,8 @@ class Retrieved:
     """What the stage makes."""
 
     slates: Slates
+    practice: Slates
+    """Empty unless asked for."""
     n_events: dict[Split, dict[str, int]]
     """split -> user -> events tried; those without a slate are misses of the pre-ranker."""
     model: Sasrec
@@ -92,6 +112,7 @@ class Part:
     losses: tuple[float, ...]
     """Mean of each epoch, nats an event."""
     slates: tuple[Slate, ...]
+    practice: tuple[Slate, ...]
     model: Sasrec
 
 
@@ -124,8 +145,9 @@ def make_slates(
     """
     if len(corpus.timelines) < config.folds:
         raise UserError(f"[slates] folds = {config.folds}, but there are only {len(corpus.timelines)} users; lower it")
-    if len(corpus.items) <= config.k:
-        raise UserError(f"[slates] k = {config.k}, but there are only {len(corpus.items)} items; lower it")
+    for key, size in (("k", config.k), ("practice", config.practice or 0)):
+        if len(corpus.items) <= size:
+            raise UserError(f"[slates] {key} = {size}, but there are only {len(corpus.items)} items; lower it")
     # The job of all users is the longest, so it starts first.
     jobs = (delayed(make_part)(corpus, config, seed, fold) for fold in (config.folds, *range(config.folds)))
     parts: dict[int, Part] = {}
@@ -135,9 +157,12 @@ def make_slates(
     for part in done:
         report(part)
         parts[part.fold] = part
-    slates = tuple(slate for fold in sorted(parts) for slate in parts[fold].slates)
+    slates, practice = (
+        Slates(slates=tuple(slate for fold in sorted(parts) for slate in made(parts[fold])))
+        for made in (attrgetter("slates"), attrgetter("practice"))
+    )
     n_events = {s: dict(Counter(e.timeline.user_id for e in events_of(corpus.timelines, (s,), config))) for s in Split}
-    return Retrieved(slates=Slates(slates=slates), n_events=n_events, model=parts[config.folds].model)
+    return Retrieved(slates=slates, practice=practice, n_events=n_events, model=parts[config.folds].model)
 
 
 def make_part(corpus: Corpus, config: Config, seed: int, fold: int) -> Part:
@@ -155,8 +180,10 @@ def make_part(corpus: Corpus, config: Config, seed: int, fold: int) -> Part:
     losses: list[float] = []
     model = fit(learned_from, corpus.row, config, seed, losses.append)
     slates = retrieve(model, corpus, events, config)
+    # Only who never saw a user draws for it: the last model saw all.
+    drawn = practise(model, corpus, events, config, seed) if config.practice and fold < config.folds else ()
     torch.set_num_threads(threads)
-    return Part(fold=fold, losses=tuple(losses), slates=slates, model=model)
+    return Part(fold=fold, losses=tuple(losses), slates=slates, practice=drawn, model=model)
 
 
 def fit(
@@ -186,6 +213,34 @@ def events_of(timelines: Sequence[Timeline], splits: Sequence[Split], config: Co
 def retrieve(model: Sasrec, corpus: Corpus, events: Sequence[Event], config: Config) -> tuple[Slate, ...]:
     """The slates of those events whose target is among the K best items outside the history."""
     found: dict[int, Slate] = {}
+    for i, top, scores, target in best_of(model, corpus, events, config.k):
+        if target in top:
+            found[i] = _slate(events[i], top, scores, target, corpus, config)
+    return tuple(found[i] for i in sorted(found))
+
+
+def practise(model: Sasrec, corpus: Corpus, events: Sequence[Event], config: Config, seed: int) -> tuple[Slate, ...]:
+    """DRAWS slates of each event whose target is among the `practice` best items outside the history: the target and
+    K - 1 others of them, drawn at random, in the pre-ranker's order."""
+    found: dict[int, list[Slate]] = {}
+    rng = np.random.default_rng(seed)
+    for i, top, scores, target in best_of(model, corpus, events, config.practice or 0):
+        others = np.flatnonzero(top != target)
+        if len(others) == len(top):
+            continue
+        for draw in range(DRAWS):
+            left_out = rng.choice(others, len(top) - config.k, replace=False)
+            chosen = np.delete(np.arange(len(top)), left_out)
+            slate = _slate(events[i], top[chosen], scores[chosen], target, corpus, config)
+            found.setdefault(i, []).append(replace(slate, slate_id=f"{slate.slate_id}:practice{draw}"))
+    return tuple(slate for i in sorted(found) for slate in found[i])
+
+
+def best_of(
+    model: Sasrec, corpus: Corpus, events: Sequence[Event], n: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, int]]:
+    """(number of the event, rows of the n best items outside its history, their scores, the target's row), in no order
+    that means anything; not of events with fewer than n such items. Equals stand as in the catalogue."""
     # Histories of like length are scored together, so that little of a batch is padding.
     order = sorted(range(len(events)), key=lambda i: events[i].position)
     for at in range(0, len(order), BATCH):
@@ -193,12 +248,10 @@ def retrieve(model: Sasrec, corpus: Corpus, events: Sequence[Event], config: Con
         seen = [[corpus.row[item] for item in events[i].history] for i in chosen]
         for i, rows, scores_N in zip(chosen, seen, sasrec.scores(model, seen), strict=True):
             scores_N[rows] = -np.inf
-            top = np.argpartition(-scores_N, config.k)[: config.k]
+            top = np.argpartition(-scores_N, n)[:n]
             top = top[np.lexsort((top, -scores_N[top]))]
-            target = corpus.row[events[i].timeline.item_ids[events[i].position]]
-            if target in top and np.isfinite(scores_N[top]).all():
-                found[i] = _slate(events[i], top, scores_N[top], target, corpus, config)
-    return tuple(found[i] for i in sorted(found))
+            if np.isfinite(scores_N[top]).all():
+                yield i, top, scores_N[top], corpus.row[events[i].timeline.item_ids[events[i].position]]
 
 
 def _slate(event: Event, top: np.ndarray, scores: np.ndarray, target: int, corpus: Corpus, config: Config) -> Slate:
@@ -268,7 +321,13 @@ def main(run: Path, config: Config, seed: int) -> None:
             result = read_all(corpus, config, config.log, work)
         neighbours = remember(corpus)
         neighbours.save(work.path)
-        Slates(slates=with_votes(result.slates.slates, neighbours, corpus.row, user_rows(corpus))).save(work.path)
+        users = user_rows(corpus)
+        Slates(slates=with_votes(result.slates.slates, neighbours, corpus.row, users)).save(work.path)
+        if config.practice and isinstance(result, Retrieved):
+            drawn = with_votes(result.practice.slates, neighbours, corpus.row, users)
+            (work.path / PRACTICE).mkdir(exist_ok=True)
+            Slates(slates=drawn).save(work.path / PRACTICE)
+            work.counts["slates_practice"] = len(drawn)
         write_json(work.path / "events.json", result.n_events)
         for split in Split:
             work.counts[f"events_{split.value}"] = sum(result.n_events[split].values())

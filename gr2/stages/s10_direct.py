@@ -8,7 +8,8 @@ policy: beta times its distance from what advice and target say of who comes fir
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. After the
 pass, where the model is told the gaps between events, the advice of held-out slates hears a SASRec that is told them
-too, and what each voice counts (`lm.rank`) the validation slates say. A model that is to be served without advice is
+too, and where there are practice slates, networks that learned from these; what each voice counts (`lm.rank`) the
+validation slates say. A model that is to be served without advice is
 not shown any from here on, and only learns from it. Where the run has made a compressor, slates hold as long a history
 as it reads, and prompts show short contexts.
 
@@ -35,9 +36,10 @@ from gr2.advice.conditional_logit import HARDLY
 from gr2.advice.conditional_logit import fit as fit_logit
 from gr2.advice.features import SCORES, Knowledge
 from gr2.advice.network import Scale
+from gr2.advice.practised import Practised, learn_practised
 from gr2.advice.sample import Sample
-from gr2.advice.sequence import fit_sequences
-from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors
+from gr2.advice.sequence import Sequences, fit_sequences
+from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors, practice_slates
 from gr2.compress.context import META as COMPRESSOR
 from gr2.compress.context import Compressor, with_whole_history
 from gr2.evaluate.metrics import recall_at_1
@@ -61,7 +63,7 @@ from gr2.lm.train import FitConfig, fit
 from gr2.prompt.gaps import BLIND
 from gr2.prompt.render import THINK
 from gr2.record import StageFolder, stage_folder
-from gr2.retrieve.sasrec import SasrecConfig, pre_ranker_config
+from gr2.retrieve.sasrec import pre_ranker_config
 from gr2.reward.batched import ndcg_unless_echo
 from gr2.reward.clicks import Worth, as_they_are, worth_of
 from gr2.rl.advantage import group_advantages, informative
@@ -220,13 +222,16 @@ def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray
 
 
 def hear(
-    advisor: Advisor, slates: Slates, corpus: Corpus, config: SasrecConfig, seed: int, examined: Examination | None
+    advisor: Advisor,
+    slates: Slates,
+    sequence: Sequences | None,
+    practised: Practised | None,
+    examined: Examination | None,
 ) -> tuple[Advisor, Slates]:
-    """The advisor with a SASRec that is told when, and the slates with its advice; training slates keep theirs, since
-    it was trained on their targets."""
+    """The advisor with those beside the three, and the slates with its advice; training slates keep theirs, since the
+    others were trained on their targets."""
     valid = slates.split(Split.VALID)
-    sequence = fit_sequences(corpus, config, seed + THIRD, BLIND)
-    hearing = advisor.hearing(sequence, valid, weights_of(valid, examined))
+    hearing = advisor.hearing(sequence, practised, valid, weights_of(valid, examined))
     said = iter(hearing.hear([s for s in slates.slates if s.split is not Split.TRAIN]))
     return hearing, Slates(slates=tuple(s if s.split is Split.TRAIN else next(said) for s in slates.slates))
 
@@ -239,9 +244,9 @@ def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         advisor = Advisor.load(run / READS[3], corpus, ids.codes)
+        # Training slates must not see their own events counted, as an advisor that was loaded does.
+        knowledge = rounded(Knowledge.of(corpus, seed, load_text_vectors(run / READS[1]), ids.codes))
         if config.features:
-            # Training slates must not see their own events counted, as an advisor that was loaded does.
-            knowledge = rounded(Knowledge.of(corpus, seed, load_text_vectors(run / READS[1]), ids.codes))
             scale = Scale.of(Sample.of(train, knowledge).without(SCORES))
             advisor = replace(advisor, knowledge=knowledge, scale=scale)
             advised = Slates(slates=advisor.tell(advised.slates))
@@ -254,8 +259,13 @@ def main(run: Path, config: Config, seed: int) -> None:
         if not config.advice:
             checkpoint = checkpoint.alone()
         direct(checkpoint, advised, config, seed, work, worth)
-        if config.advice and advised.split(Split.VALID) and train and checkpoint.renderer.gaps:
-            advisor, advised = hear(advisor, advised, corpus, pre_ranker_config(run / READS[2]), seed, examined)
+        if config.advice and advised.split(Split.VALID) and train:
+            told = checkpoint.renderer.gaps
+            sequence = fit_sequences(corpus, pre_ranker_config(run / READS[2]), seed + THIRD, BLIND) if told else None
+            practice = practice_slates(run / READS[2])
+            practised = learn_practised(train, practice, knowledge, seed) if practice else None
+            if sequence or practised:
+                advisor, advised = hear(advisor, advised, sequence, practised, examined)
         if valid := advised.split(Split.VALID):
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
         work.counts |= {name: round(weight, 4) for name, weight in checkpoint.voices.items()}

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gr2.advice.features import Knowledge
 from gr2.advice.sample import Sample
-from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors
+from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors, practice_slates
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import ANYONE, SEQUENCE, second_sasrec
@@ -36,10 +36,16 @@ class Config(BaseModel):
 
 
 def tuned_rankers(
-    train: Sequence[Slate], valid: Sequence[Slate], knowledge: Knowledge, seed: int, examined: Examination | None
+    train: Sequence[Slate],
+    valid: Sequence[Slate],
+    knowledge: Knowledge,
+    seed: int,
+    examined: Examination | None,
+    practice: Sequence[Slate] = (),
 ) -> dict[str, Tuned]:
-    """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates."""
-    parts = Parts.of(train, valid, knowledge, seed, examined)
+    """LambdaMART, DCN-v2 and PRM, fitted on training slates, and on practice slates where these make them better, each
+    tuned by the same budget on validation slates."""
+    parts = Parts.of(train, valid, knowledge, seed, examined, practice)
     return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
 
 
@@ -65,7 +71,7 @@ def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         knowledge = Knowledge.of(corpus, seed, vectors, ids.codes)
-        tuned = tuned_rankers(train, valid, knowledge, seed, examined)
+        tuned = tuned_rankers(train, valid, knowledge, seed, examined, practice_slates(run / READS[2]))
         said = asked([*valid, *test], knowledge, tuned, pre_ranker_config(run / READS[2]), seed)
         said.save(work.path)
         write_json(work.path / "tuning.json", {name: one.record() for name, one in tuned.items()})

@@ -1,6 +1,7 @@
 """What counts advise: its three parts, learning in the shop, and the same advice after saving."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from safetensors.numpy import load_file, save_file
 from gr2.advice.advisor import Advisor, advice_of, cross_advised, fit_advisor, rounded
 from gr2.advice.features import SCORES, Knowledge, features
 from gr2.advice.network import Scale
+from gr2.advice.past import Past
+from gr2.advice.practised import Practised, learn_practised
 from gr2.advice.sample import Sample
 from gr2.advice.sequence import Sequences, fit_sequences
 from gr2.errors import UserError
@@ -155,7 +158,7 @@ def test_a_sasrec_that_knows_is_followed_and_one_that_does_not_is_not(monkeypatc
         monkeypatch.setattr(
             Sequences, "scores", lambda _, of: [np.stack([what[s.slate_id], says[s.slate_id]], 1) for s in of]
         )
-        return one.hearing(sequence, slates).heard
+        return one.hearing(sequence, None, slates).heard
 
     counted, behind, anyone = speak(knows)
     assert behind > 10 * abs(anyone)  # as sure as a logit of forty slates without ridge can be
@@ -184,6 +187,86 @@ def test_the_sasrec_is_saved_with_the_advice(tmp_path):
     again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
     assert again.heard == made.heard
     assert advice_of(again.advise(test)).tolist() == advice_of(made.advise(test)).tolist()
+
+
+def vectors() -> np.ndarray:
+    """An item's department in one direction each, and some noise."""
+    noise = 0.1 * np.random.default_rng(0).normal(size=(len(CORPUS.items), 12))
+    noise[np.arange(len(CORPUS.items)), [int(item.item_id[1]) for item in CORPUS.items]] += 1
+    return noise.astype(np.float16).astype(np.float32)
+
+
+def told_texts() -> Knowledge:
+    return Knowledge.of(CORPUS, seed=0, vectors=vectors(), codes=shop.semantic_ids().codes)
+
+
+@cache
+def practised() -> Practised:
+    train = asked(30, Split.TRAIN)
+    practice = [replace(s, slate_id=f"{s.slate_id}:practice0") for s in train]
+    learned = learn_practised(train, practice, told_texts(), seed=0)
+    assert learned
+    return learned
+
+
+def test_what_is_practised_is_the_mean_of_the_networks_log_shares():
+    test = list(asked(5, Split.TEST))
+    test[0] = replace(test[0], candidates=test[0].candidates[:3], scores=(0.0,) * 3, gains=(1, 0, 0), votes=(0.0,) * 3)
+    learned, sample = practised(), Sample.of(test, told_texts())
+    assert set(learned.networks) == {"prm-0", "prm-1", "din-0", "din-1"}
+    past = Past.of(test, CORPUS.row, learned.texts_ND)
+    said_SK = np.zeros((5, 4))
+    for name, network in learned.networks.items():
+        read = sample.without(SCORES)
+        scores_SK = network.scores(replace(read, past=past) if name.startswith("din") else read)
+        scores_SK[~sample.real_SK] = -np.inf
+        said_SK += (scores_SK - np.log(np.exp(scores_SK).sum(1, keepdims=True))) / 4
+    for i, n in enumerate((3, 4, 4, 4, 4)):
+        expected_K = said_SK[i, :n] - said_SK[i, :n].mean()
+        assert learned.scores(sample, CORPUS.row)[i, :n] == pytest.approx(expected_K, abs=1e-4)
+
+
+def test_practised_networks_learn_the_taste_of_the_shop():
+    test = asked(40, Split.TEST)
+    said_SK = practised().scores(Sample.of(test, told_texts()), CORPUS.row)
+    assert np.mean(said_SK.argmax(1) == [s.target for s in test]) > 0.9  # guessing: 1 / 4
+
+
+def test_practised_networks_want_five_people_and_texts():
+    practice = asked(30, Split.TRAIN)
+    assert learn_practised(asked(4, Split.TRAIN), practice, told_texts(), seed=0) is None
+    with pytest.raises(ValueError, match="no text vectors"):
+        learn_practised(practice, practice, Knowledge.of(CORPUS, seed=0), seed=0)
+
+
+def test_what_is_practised_is_heard_beside_the_three_and_saved_with_them(tmp_path):
+    test = asked(5, Split.TEST)
+    one = replace(of_thirty_users(), knowledge=told_texts())
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
+    made = replace(one, sequence=sequence, practised=practised(), heard=(0.5, 2.0, -1.0, 3.0))
+    said_SK = practised().scores(Sample.of(test, told_texts()), CORPUS.row)
+    for before, after, scores_K2, said_K in zip(
+        one.advise(test), made.advise(test), sequence.scores(test), said_SK, strict=True
+    ):
+        behind, anyone = (scores_K2 - scores_K2.mean(0)).T
+        sum_K = 0.5 * np.array(before.advice) + 2 * behind - anyone + 3 * said_K
+        assert after.advice == pytest.approx(sum_K.tolist(), abs=1e-4)
+    alone = replace(made, sequence=None, heard=(0.5, 3.0))
+    for name, whole in (("both", made), ("alone", alone)):
+        (tmp_path / name).mkdir()
+        whole.save(tmp_path / name)
+        again = Advisor.load(tmp_path / name, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
+        assert again.heard == whole.heard
+        assert advice_of(again.advise(test)).tolist() == advice_of(whole.advise(test)).tolist()
+
+
+def test_the_slates_that_nobody_learned_from_say_what_each_voice_weighs(monkeypatch):
+    one = replace(of_thirty_users(), knowledge=told_texts())
+    slates = one.advise(asked(40, Split.VALID))
+    gains_SK = np.array([s.gains for s in slates], float)
+    monkeypatch.setattr(Practised, "scores", lambda *_: gains_SK - gains_SK.mean(1, keepdims=True))
+    counted, knowing = one.hearing(None, practised(), slates).heard
+    assert knowing > 10 * abs(counted)
 
 
 def test_what_an_older_gr2_wrote_is_refused(tmp_path):

@@ -59,6 +59,43 @@ def test_the_point_that_is_best_on_validation_slates_is_fitted_on_all_training_s
     assert tuned.record()["chosen"] == tuned.record()["tried"][1]
 
 
+def with_practice() -> Parts:
+    practice = [replace(s, slate_id=f"{s.slate_id}:practice0") for s in TRAIN[::2]]
+    return Parts.of(TRAIN, VALID, KNOWLEDGE, seed=0, practice=practice)
+
+
+@pytest.mark.parametrize("helps", [True, False])
+def test_the_best_point_is_tried_with_practice_slates_and_kept_where_that_is_better(helps):
+    made, fits = with_practice(), []
+
+    def fit(train: Sample, point, seed: int, stop: Sample | int) -> Fitted:
+        """Scores by one feature where practice slates are there as they help, or the other way about; else alike."""
+        fits.append((train, point["feature"], stop))
+        practised = any("practice" in s.slate_id for s in train.slates)
+        column, knows = train.names.index(point["feature"]), practised == helps
+        return Fitted(rounds=2, scores=lambda sample: knows * sample.x_SKF[:, :, column])
+
+    grid = ({"feature": "after1_last1"}, {"feature": "popularity"})
+    tuned = tune(Method(name="one feature", grid=grid, fit=fit), made, seed=0)
+    best = max(tuned.tries[:2], key=lambda t: t.value).point
+    assert fits[2] == (made.practised_inside, best["feature"], made.outside)
+    assert [t.practised for t in tuned.tries] == [False, False, True]
+    assert tuned.chosen.practised is helps
+    assert fits[3] == (made.practised if helps else made.train, tuned.chosen.point["feature"], 2)
+
+
+def test_practice_slates_of_held_out_users_are_held_out():
+    made = with_practice()
+    assert made.practised
+    assert made.practised_inside
+    assert len(made.practised.slates) == len(TRAIN) + len(TRAIN[::2])
+    outside = {s.user_id for s in made.outside.slates}
+    assert outside.isdisjoint(s.user_id for s in made.practised_inside.slates)
+    left = [s for s in made.practised.slates if s.user_id not in outside]
+    assert list(made.practised_inside.slates) == left
+    assert not any("practice" in s.slate_id for s in (*made.outside.slates, *made.valid.slates))
+
+
 def test_nothing_depends_on_test_or_validation_events(parts):
     """Other items in the held-out part of every timeline: the same features, so the same fits and choices."""
     changed = replace(

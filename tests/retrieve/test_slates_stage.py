@@ -1,13 +1,14 @@
 """s04_slates on a small shop."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
-from gr2.artifacts import Corpus, Slates
+from gr2.artifacts import Corpus, Slates, practice_slates
 from gr2.config import read_config, write_config
 from gr2.corpus.logged import LogConfig
 from gr2.errors import UserError
@@ -113,6 +114,75 @@ def test_more_workers_change_nothing(made: Retrieved) -> None:
     for name, weight in made.model.state_dict().items():
         assert torch.equal(weight, parallel.model.state_dict()[name])
     assert sorted(heard) == [0, 1, 2, 3]
+
+
+def test_nothing_is_practised_unless_asked_for(made: Retrieved) -> None:
+    assert made.practice.slates == ()
+
+
+def test_practice_slates_hold_targets_of_longer_lists_and_others_of_these() -> None:
+    """Each of an event whose target a model that never saw the user has among its 10 best: the target and 4 of the
+    other 9, in the model's order, twice."""
+    corpus, config = shop(), TINY.model_copy(update={"practice": 10})
+    made, plain = make_slates(corpus, config, seed=0), make_slates(corpus, TINY, seed=0)
+    assert made.slates == plain.slates
+    fold_of = user_folds([t.user_id for t in corpus.timelines], 3, seed=0)
+    models = [
+        s04_slates.fit(
+            [t for t in corpus.timelines if fold_of[t.user_id] != f], corpus.row, config, 0, lambda loss: None
+        )
+        for f in range(3)
+    ]
+    expected, shallow = {}, set()
+    for event in s04_slates.events_of(corpus.timelines, (Split.TRAIN,), config):
+        user = event.timeline.user_id
+        rows = [corpus.row[i] for i in event.history]
+        scores = sasrec.scores(models[fold_of[user]], [rows])[0]
+        scores[rows] = -np.inf
+        best = [f"i{i}" for i in np.argsort(-scores, kind="stable")[:10]]
+        if event.timeline.item_ids[event.position] in best:
+            expected[f"{user}:{event.position}"] = best
+            shallow |= {f"{user}:{event.position}"} if event.timeline.item_ids[event.position] in best[:5] else set()
+    assert len(shallow) < len(expected)
+    drawn = made.practice.slates
+    assert [s.slate_id for s in drawn] == [s.slate_id for s in made.practice.by_id.values()]  # no id twice
+    assert {s.slate_id.rpartition(":")[0] for s in drawn} == set(expected)
+    assert len(drawn) == 2 * len(expected)
+    for slate in drawn:
+        event = slate.slate_id.rpartition(":")[0]
+        position, timeline = int(event.split(":")[1]), corpus.by_user[slate.user_id]
+        assert slate.split is Split.TRAIN
+        assert slate.candidates == tuple(sorted(slate.candidates, key=expected[event].index))
+        assert len(set(slate.candidates)) == 5
+        assert slate.candidates[slate.target] == timeline.item_ids[position]
+        assert sum(slate.gains) == 1
+        assert list(slate.scores) == sorted(slate.scores, reverse=True)
+        assert (slate.history, slate.time) == (timeline.item_ids[:position][-4:], timeline.times[position])
+    first, second = drawn[::2], drawn[1::2]
+    assert any(a.candidates != b.candidates for a, b in zip(first, second, strict=True))
+
+
+def test_practice_slates_are_written_with_their_votes(tmp_path: Path) -> None:
+    corpus, config = shop(), TINY.model_copy(update={"practice": 10})
+    (tmp_path / "01_corpus").mkdir()
+    corpus.save(tmp_path / "01_corpus")
+    write_json(tmp_path / "01_corpus" / "record.json", {"digest": "any"})
+    s04_slates.main(tmp_path, config, seed=0)
+    drawn = practice_slates(tmp_path / "04_slates")
+    assert all(len(s.votes) == 5 for s in drawn)
+    assert any(any(s.votes) for s in drawn)
+    unasked = tuple(replace(s, votes=()) for s in drawn)
+    assert unasked == make_slates(corpus, config, seed=0).practice.slates
+    assert read_json(tmp_path / "04_slates" / "record.json")["counts"]["slates_practice"] == len(drawn)
+
+
+def test_practice_needs_a_longer_list_than_a_slate_and_a_pre_ranker(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="practice = 5 must be more than k = 5"):
+        Config(k=5, practice=5)
+    with pytest.raises(ValueError, match="leave it out"):
+        Config(k=5, practice=50, log=LogConfig(path=tmp_path / "log.parquet"))
+    with pytest.raises(UserError, match="practice = 24, but there are only 24 items"):
+        make_slates(shop(), TINY.model_copy(update={"practice": 24}), seed=0)
 
 
 def test_folds_part_the_users_evenly() -> None:

@@ -76,6 +76,7 @@ fit = { steps = 20, batch_size = 4, learning_rate = 5e-3 }
 
 [slates]
 k = 4
+practice = 8
 folds = 2
 min_history = 2
 history_cap = 6
@@ -288,6 +289,18 @@ def test_rl_goes_on_from_what_was_distilled(tiny):
 
 def test_a_model_without_gaps_hears_no_sasrec(tiny):
     assert read_json(tiny.folder / "11_bundle" / "advisor.json")["sequence"] is None
+
+
+def test_what_is_served_hears_who_learned_from_practice_slates(tiny):
+    folder = tiny.folder
+    advisor = read_json(folder / "11_bundle" / "advisor.json")
+    assert set(advisor["practised"]) == {"prm-0", "prm-1", "din-0", "din-1"}
+    assert len(advisor["heard"]) == 2
+    before, after = (Slates.load(folder / name).slates for name in ("05_traces", "10_direct"))
+    heard = [a.advice != b.advice for a, b in zip(before, after, strict=True) if a.split is not Split.TRAIN]
+    assert heard
+    assert all(heard)
+    assert all(a.advice == b.advice for a, b in zip(before, after, strict=True) if a.split is Split.TRAIN)
 
 
 def test_a_killed_run_goes_on_at_the_stage_it_was_in(tiny):
