@@ -10,6 +10,9 @@ from gr2.evaluate.answers import from_scores
 from gr2.retrieve.popularity import popularity
 from gr2.types import Ranking, Slate
 
+COVISITATION = "covisitation"
+"""Its name among what legacy re-rankers say."""
+
 
 def rank_incoming(slates: Sequence[Slate]) -> list[Ranking]:
     """The pre-ranker's own order."""

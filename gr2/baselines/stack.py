@@ -14,7 +14,7 @@ import numpy as np
 
 from gr2.advice.conditional_logit import fit, padded
 from gr2.baselines.legacy_scores import LegacyScores
-from gr2.baselines.sequence import ANYONE, SEQUENCE
+from gr2.baselines.simple import COVISITATION
 from gr2.evaluate.answers import from_scores
 from gr2.retrieve.folds import user_folds
 from gr2.retrieve.neighbours import NO_VOTE
@@ -23,10 +23,8 @@ from gr2.types import Ranking, Slate
 RIDGE = 1e-3
 """Penalty on the squared weights a validation slate, of voices scaled to deviation one: some are nearly alike."""
 FOLDS = 5
-LEARNED = (SEQUENCE, ANYONE, "lambdamart", "dcn", "prm")
-"""Voices that are kept in LegacyScores."""
-VOICES = ("advice", "votes", "pre-ranker", *LEARNED)
-"""(V,) names."""
+OF_THE_SLATE = ("advice", "votes", "pre-ranker")
+"""Voices that a slate brings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +42,21 @@ class Stack:
 
     def record(self) -> dict[str, float]:
         """For stack.json: voice -> weight, of scores as they come."""
-        return dict(zip(VOICES, self.weights.tolist(), strict=True))
+        return dict(zip((*OF_THE_SLATE, *learned(self.said)), self.weights.tolist(), strict=True))
+
+
+def learned(said: LegacyScores) -> tuple[str, ...]:
+    """Voices that are kept there: all that learn."""
+    return tuple(name for name in said.by_slate if name != COVISITATION)
 
 
 def voices(slates: Sequence[Slate], said: LegacyScores) -> list[np.ndarray]:
     """(K, V) scores of each slate's candidates, less their means."""
     heard = []
-    for slate, *learned in zip(slates, *(said.scores(name, slates) for name in LEARNED), strict=True):
+    for slate, *kept in zip(slates, *(said.scores(name, slates) for name in learned(said)), strict=True):
         silent = (0.0,) * len(slate.candidates)
         votes_K = np.log(np.array(slate.votes or silent) + NO_VOTE)
-        matrix_KV = np.column_stack([slate.advice or silent, votes_K, slate.scores, *learned])
+        matrix_KV = np.column_stack([slate.advice or silent, votes_K, slate.scores, *kept])
         heard.append(matrix_KV - matrix_KV.mean(0))
     return heard
 

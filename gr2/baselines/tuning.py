@@ -3,11 +3,12 @@
 A fifth of the training *users* decides how many rounds a grid point is fitted (trees by NDCG@3, passes by the loss);
 validation slates decide between the points, by the mean of R@1 and N@3; then one fit on all training slates with that
 point and number. Where there are practice slates, the best point is tried with these beside the real ones too, and
-validation decides again. Nothing is fitted on validation slates, and test slates are not seen here at all.
+validation decides whether they help: a rival of its own. Nothing is fitted on validation slates, and test slates are
+not seen here at all.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from typing import Any
 
@@ -22,6 +23,8 @@ from gr2.retrieve.folds import HELD_OUT, held_out_fifth
 from gr2.types import Slate
 
 POINTS = 6
+PRACTISED = "_practised"
+"""Behind the name of a rival that had practice slates too."""
 Point = dict[str, Any]
 
 
@@ -127,21 +130,33 @@ class Tuned:
 
 
 def tune(method: Method, parts: Parts, seed: int) -> Tuned:
-    """Try every point of the grid, and the best (of equals the first) with practice slates, where there are any; fit
-    the best of all these tries on all slates of its kind."""
-
-    def tried(inside: Sample, point: Point) -> Try:
-        fitted = method.fit(inside, point, seed, parts.outside)
-        values = mean_metrics(parts.valid.slates, parts.valid.ranked(fitted.scores(parts.valid)), parts.examination)
-        practised = inside is parts.practised_inside
-        return Try(
-            point=point, practised=practised, rounds=fitted.rounds, recall_at_1=values["R@1"], ndcg_at_3=values["N@3"]
-        )
-
-    tries = [tried(parts.inside, point) for point in track(method.grid, f"{method.name} grid")]
-    if parts.practised_inside:
-        tries.append(tried(parts.practised_inside, max(tries, key=lambda t: t.value).point))
+    """Try every point of the grid, take the best (of equals the first) and fit it on all training slates."""
+    tries = [tried(method, parts, parts.inside, p, seed) for p in track(method.grid, f"{method.name} grid")]
     chosen = max(tries, key=lambda t: t.value)
-    learned_from = parts.practised if chosen.practised and parts.practised else parts.train
-    fitted = method.fit(learned_from, chosen.point, seed, chosen.rounds)
+    fitted = method.fit(parts.train, chosen.point, seed, chosen.rounds)
     return Tuned(fitted=fitted, tries=tuple(tries), chosen=chosen)
+
+
+def practise(method: Method, parts: Parts, plain: Tuned, seed: int) -> Tuned | None:
+    """The best point of `tune`, fitted on training and practice slates where that is better on validation slates; else
+    as it was. None where there are no practice slates."""
+    if parts.practised is None or parts.practised_inside is None:
+        return None
+    one = tried(method, parts, parts.practised_inside, plain.chosen.point, seed)
+    if one.value <= plain.chosen.value:
+        return replace(plain, tries=(plain.chosen, one))
+    fitted = method.fit(parts.practised, one.point, seed, one.rounds)
+    return Tuned(fitted=fitted, tries=(plain.chosen, one), chosen=one)
+
+
+def tried(method: Method, parts: Parts, inside: Sample, point: Point, seed: int) -> Try:
+    """The point fitted on these slates, on the validation slates."""
+    fitted = method.fit(inside, point, seed, parts.outside)
+    values = mean_metrics(parts.valid.slates, parts.valid.ranked(fitted.scores(parts.valid)), parts.examination)
+    return Try(
+        point=point,
+        practised=inside is parts.practised_inside,
+        rounds=fitted.rounds,
+        recall_at_1=values["R@1"],
+        ndcg_at_3=values["N@3"],
+    )

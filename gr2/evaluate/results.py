@@ -14,6 +14,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
+from gr2.baselines.tuning import PRACTISED
 from gr2.errors import in_one_line
 from gr2.evaluate.headline import GR2, PUBLISHED, gr2_modes
 from gr2.evaluate.metrics import MEASURES
@@ -61,6 +62,7 @@ class Result:
 
 
 STRONGEST, SINGLE = "strongest legacy", "strongest single legacy"
+PLAIN = "strongest single legacy without practice slates"
 NOT_SINGLE = ("stack", "advice")
 """All of them in one, and GR2's own part."""
 NOT_LEGACY = (GR2, INCOMING, "midtrained", "plain_llm")
@@ -96,14 +98,17 @@ def scores(table: str, pooled: Pooled) -> Iterator[Result]:
 
 def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Result]:
     """GR2's modes against the incoming order, the best legacy re-ranker as each seed's validation chose it, the one
-    that is strongest on these very slates, and the strongest that is neither a stack of the others nor a part of GR2:
-    relative change, pooled p, each seed's change and p.
+    that is strongest on these very slates, and the strongest that is neither a stack of the others nor a part of GR2,
+    where there are practice slates also of those that had none: relative change, pooled p, each seed's change and p.
 
     Holm's correction is for all modes and metrics against one of these, as over a run's own table. `match` is
     whether our change is at least the published one.
     """
     modes = gr2_modes(runs[0].scores)
+    practised = {ranker for ranker, _ in pooled.mean if ranker.endswith(PRACTISED)}
     strongest = {STRONGEST: _strongest(pooled), SINGLE: _strongest(pooled, NOT_SINGLE)}
+    if practised:
+        strongest[PLAIN] = _strongest(pooled, (*NOT_SINGLE, *practised))
     rows = {INCOMING: INCOMING, BEST_LEGACY: _best_legacy(runs)} | {
         kind: f"{kind} on these slates ({', '.join(sorted(set(of.values())))})" for kind, of in strongest.items()
     }

@@ -27,8 +27,9 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
 - **margins** are changes relative to the incoming order; to the best legacy re-ranker, which each seed chooses on its
   own validation slates; to the one that is strongest on these test slates themselves, a choice that can only be
   against GR2; and to the strongest *single* one, leaving out the stack of all of them and the advice, which is GR2's
-  own part. The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over all modes and
-  metrics against one of these. *Published* is the margin of P2 over its production order, on advertising logs that
+  own part; where there are practice slates ([04-slates](04-slates.md)), also to the strongest single one without these.
+  The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over all modes and metrics
+  against one of these. *Published* is the margin of P2 over its production order, on advertising logs that
   nobody else has: "yes" says only that ours is at least as large.
 - **validity**: free answers are written out with nothing to hold them; as served, a ranking is read from one pass over
   the candidates. Wilson's interval, which takes answers as independent. Unique ids are counted over the whole

@@ -18,8 +18,8 @@ from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors, practi
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import ANYONE, SEQUENCE, second_sasrec
-from gr2.baselines.simple import covisited
-from gr2.baselines.tuning import Parts, Tuned, tune
+from gr2.baselines.simple import COVISITATION, covisited
+from gr2.baselines.tuning import PRACTISED, Parts, Tuned, practise, tune
 from gr2.evaluate.propensity import Examination
 from gr2.record import stage_folder, write_json
 from gr2.retrieve.sasrec import SasrecConfig, pre_ranker_config
@@ -43,10 +43,15 @@ def tuned_rankers(
     examined: Examination | None,
     practice: Sequence[Slate] = (),
 ) -> dict[str, Tuned]:
-    """LambdaMART, DCN-v2 and PRM, fitted on training slates, and on practice slates where these make them better, each
-    tuned by the same budget on validation slates."""
+    """LambdaMART, DCN-v2 and PRM, fitted on training slates, each tuned by the same budget on validation slates; and
+    where there are practice slates, each with these at hand too."""
     parts = Parts.of(train, valid, knowledge, seed, examined, practice)
-    return {method.name: tune(method, parts, seed) for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD)}
+    found = {}
+    for method in (lambdamart.METHOD, dcn.METHOD, prm.METHOD):
+        found[method.name] = tune(method, parts, seed)
+        practised = practise(method, parts, found[method.name], seed)
+        found |= {method.name + PRACTISED: practised} if practised else {}
+    return found
 
 
 def asked(
@@ -56,7 +61,7 @@ def asked(
     sample = Sample.of(slates, knowledge)
     sequence = second_sasrec(knowledge.corpus, config, seed).scores(slates)
     said: dict[str, Sequence[np.ndarray]] = {
-        "covisitation": covisited(slates, knowledge),
+        COVISITATION: covisited(slates, knowledge),
         SEQUENCE: [scores_K2[:, 0] for scores_K2 in sequence],
         ANYONE: [scores_K2[:, 1] for scores_K2 in sequence],
         **{name: list(one.fitted.scores(sample)) for name, one in tuned.items()},

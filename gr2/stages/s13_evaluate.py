@@ -19,7 +19,8 @@ from gr2.artifacts import Corpus, Rankings, SemanticIds, Slates, Traces
 from gr2.baselines.category_thought import rank_by_category_thought
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.plain_llm import rank_plainly
-from gr2.baselines.simple import rank_by_advice, rank_by_votes, rank_incoming, rank_popular
+from gr2.baselines.sequence import ANYONE
+from gr2.baselines.simple import COVISITATION, rank_by_advice, rank_by_votes, rank_incoming, rank_popular
 from gr2.baselines.stack import Stack, rank_by_folds, stack
 from gr2.device import home
 from gr2.evaluate.metrics import per_slate
@@ -80,10 +81,10 @@ def legacy_rankers(corpus: Corpus, said: LegacyScores, together: Stack) -> dict[
     return {
         INCOMING: rank_incoming,
         "popularity": lambda slates: rank_popular(slates, corpus),
-        "covisitation": by_its_scores("covisitation"),
+        COVISITATION: by_its_scores(COVISITATION),
         "neighbours": rank_by_votes,
         "advice": rank_by_advice,
-        **{name: by_its_scores(name) for name in ("sasrec", "lambdamart", "dcn", "prm")},
+        **{name: by_its_scores(name) for name in said.by_slate if name not in (COVISITATION, ANYONE)},
         "stack": together.rank,
     }
 

@@ -10,7 +10,7 @@ from gr2.advice.conditional_logit import padded
 from gr2.advice.sequence import Sequences
 from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.sequence import second_sasrec
-from gr2.baselines.stack import FOLDS, LEARNED, VOICES, rank_by_folds, stack, voices
+from gr2.baselines.stack import FOLDS, learned, rank_by_folds, stack, voices
 from gr2.evaluate.metrics import per_slate
 from gr2.prompt.gaps import UNKNOWN, gap_numbers
 from gr2.retrieve import sasrec
@@ -31,7 +31,7 @@ def heard(slates_of_it, **knows: bool) -> LegacyScores:
     """Each voice scores targets 1 and all else 0 where it knows, and all alike where it does not; rows are padded."""
     said = {
         name: [np.array([float(knows.get(name, False) and g > 0) for g in s.gains] + [7.0] * 2) for s in slates_of_it]
-        for name in LEARNED
+        for name in ("covisitation", "sasrec", "anyone", "lambdamart", "dcn", "prm")
     }
     return LegacyScores.of(slates_of_it, said)
 
@@ -60,8 +60,9 @@ def test_candidates_have_the_models_scores_behind_the_history_and_behind_none(se
 
 def test_voices_are_what_each_says_less_its_mean():
     first = replace(VALID[0], advice=tuple(map(float, range(len(VALID[0].candidates)))), votes=())
-    assert VOICES == ("advice", "votes", "pre-ranker", "sasrec", "anyone", "lambdamart", "dcn", "prm")
-    (matrix_KV,) = voices([first], heard(VALID, prm=True))
+    said = heard(VALID, prm=True)
+    assert learned(said) == ("sasrec", "anyone", "lambdamart", "dcn", "prm")
+    (matrix_KV,) = voices([first], said)
     k = len(first.candidates)
     np.testing.assert_allclose(matrix_KV[:, 0], np.arange(k) - (k - 1) / 2)
     assert not matrix_KV[:, 1].any()  # nobody voted

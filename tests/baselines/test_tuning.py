@@ -7,7 +7,7 @@ from ranked import shop, slates
 from gr2.advice.features import Knowledge
 from gr2.advice.sample import Sample
 from gr2.baselines import dcn, lambdamart, prm
-from gr2.baselines.tuning import POINTS, Fitted, Method, Parts, tune
+from gr2.baselines.tuning import POINTS, Fitted, Method, Parts, practise, tune
 from gr2.errors import UserError
 from gr2.evaluate.metrics import per_slate
 from gr2.retrieve.folds import HELD_OUT
@@ -76,12 +76,22 @@ def test_the_best_point_is_tried_with_practice_slates_and_kept_where_that_is_bet
         return Fitted(rounds=2, scores=lambda sample: knows * sample.x_SKF[:, :, column])
 
     grid = ({"feature": "after1_last1"}, {"feature": "popularity"})
-    tuned = tune(Method(name="one feature", grid=grid, fit=fit), made, seed=0)
-    best = max(tuned.tries[:2], key=lambda t: t.value).point
-    assert fits[2] == (made.practised_inside, best["feature"], made.outside)
-    assert [t.practised for t in tuned.tries] == [False, False, True]
-    assert tuned.chosen.practised is helps
-    assert fits[3] == (made.practised if helps else made.train, tuned.chosen.point["feature"], 2)
+    method = Method(name="one feature", grid=grid, fit=fit)
+    plain = tune(method, made, seed=0)
+    assert [train for train, _, _ in fits] == [made.inside, made.inside, made.train]
+    both = practise(method, made, plain, seed=0)
+    assert both
+    assert fits[3] == (made.practised_inside, plain.chosen.point["feature"], made.outside)
+    assert both.tries[0] == plain.chosen
+    assert [t.practised for t in both.tries] == [False, True]
+    assert both.chosen.practised is helps
+    assert fits[4:] == ([(made.practised, both.chosen.point["feature"], 2)] if helps else [])
+    assert (both.fitted is plain.fitted) is not helps
+
+
+def test_without_practice_slates_nobody_practises(parts):
+    plain = tune(lambdamart.METHOD, parts, seed=0)
+    assert practise(lambdamart.METHOD, parts, plain, seed=0) is None
 
 
 def test_practice_slates_of_held_out_users_are_held_out():

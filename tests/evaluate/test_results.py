@@ -37,7 +37,7 @@ TRUTH = (MetricValue(value=0.5, low=0.3, high=0.6, n=2), MetricValue(value=0.75,
 """Of what gr2_thinking says, for each seed."""
 
 
-def make_run(folder, seed, *, seconds, k=3):
+def make_run(folder, seed, *, seconds, k=3, practised=False):
     slates = [slate(gains, slate_id) for slate_id, gains in GAINS[seed].items()]
     direct = [
         Ranking(slate_id=s.slate_id, order=(1, 0, 2) if s.slate_id in SWAPPED[seed] else (0, 1, 2)) for s in slates
@@ -48,6 +48,7 @@ def make_run(folder, seed, *, seconds, k=3):
     ]
     incoming = rank_incoming(slates)
     rankings = {"incoming": incoming, "lambdamart": incoming, "gr2_direct": direct, "gr2_thinking": unanswered}
+    rankings |= {"lambdamart_practised": direct} if practised else {}
     for stage in ("02_sids", "04_slates", "13_evaluate"):
         (folder / stage).mkdir(parents=True)
         config = {"k": k, "seed": seed}
@@ -156,6 +157,18 @@ def test_the_strongest_legacy_is_named_by_the_slates_themselves(rows):
     assert "p_by_seed" not in margin
     single = of(rows, "nano-margins", "gr2_direct against strongest single legacy on these slates (lambdamart)", "R@1")
     assert single["ours"] == margin["ours"]
+
+
+def test_where_there_are_practice_slates_who_had_none_is_a_reference_too(rows, tmp_path):
+    """With them lambdamart ranks as gr2_direct does; by R@3, which is 1 for all, the first of equals is named."""
+    assert not any("practice" in r["row"] for r in rows)
+    runs = [make_run(tmp_path / str(seed), seed, seconds=1.0, practised=True) for seed in (0, 1)]
+    write_results(tmp_path, "nano", runs, "pool them")
+    made, against = json.loads((tmp_path / "results.json").read_text()), "gr2_direct against strongest single legacy"
+    with_them = of(made, "nano-margins", f"{against} on these slates (lambdamart, lambdamart_practised)", "R@1")
+    without = of(made, "nano-margins", f"{against} without practice slates on these slates (lambdamart)", "R@1")
+    assert with_them["ours"] == 0
+    assert without["ours"] == pytest.approx(7 / 5 - 1)
 
 
 def test_neither_words_nor_the_incoming_order_are_the_strongest_legacy():
