@@ -64,8 +64,8 @@ def test_practice_lists_are_shorter_than_the_catalogue(tmp_path, items, practice
 
 
 def test_minutes_grow_with_events():
-    assert look(events=397_004).minutes == 150
-    assert look(events=10).minutes == 75
+    assert look(events=397_004).minutes == 170
+    assert look(events=10).minutes == 85
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_from_files(tmp_path, files):
         "items   3; 1 without a title, 1 that nobody took",
         "people  6; 5 have events enough to be tested on",
         "events  27; the person in the middle has 5",
-        f"about 75 minutes on two cores: gr2 run {path}",
+        f"about 85 minutes on two cores: gr2 run {path}",
     ):
         assert line in done.output
     config = load_config(path)
