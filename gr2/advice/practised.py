@@ -47,8 +47,6 @@ class Practised:
     """By kind and number."""
     texts_ND: Tensor
     """Of the catalogue's items (`past.principal`)."""
-    positions: int
-    """The longest slate that they learned from."""
 
     def scores(self, sample: Sample, row: Mapping[str, int]) -> np.ndarray:
         """(S, K) nats, of mean 0 over a slate; anything where padded. `row`: item id -> row of the catalogue."""
@@ -67,12 +65,13 @@ class Practised:
 
     @classmethod
     def of(cls, tensors: Mapping[str, np.ndarray], rounds: Mapping[str, int], positions: int) -> Self:
-        """What `tensors` gave. `rounds`: name of each network -> passes over the slates that made it."""
+        """What `tensors` gave. `rounds`: name of each network -> passes over the slates that made it. `positions`: the
+        longest slate that they learned from."""
         texts_ND = torch.from_numpy(tensors[TEXTS])
         networks = {
             name: network_of(under(name, tensors), builder(name, texts_ND), n, positions) for name, n in rounds.items()
         }
-        return cls(networks=networks, texts_ND=texts_ND, positions=positions)
+        return cls(networks=networks, texts_ND=texts_ND)
 
 
 def builder(name: str, texts_ND: Tensor) -> Build:
@@ -109,4 +108,4 @@ def learn_practised(
         build, first = builder(name, texts_ND), networks.get(f"{name.partition('-')[0]}-0")
         rounds = (first or fit_network(build, seen_by(name, inside), RATE, seed, seen_by(name, outside))).rounds
         networks[name] = fit_network(build, seen_by(name, both), RATE, seed + number, rounds)
-    return Practised(networks=networks, texts_ND=texts_ND, positions=both.x_SKF.shape[1])
+    return Practised(networks=networks, texts_ND=texts_ND)

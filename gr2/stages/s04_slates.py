@@ -81,8 +81,6 @@ class Config(BaseModel):
     def _practice_is_drawn_from_more_than_a_slate(self) -> "Config":
         if self.practice is not None and self.practice <= self.k:
             raise ValueError(f"practice = {self.practice} must be more than k = {self.k}: raise it or leave it out")
-        if self.practice is not None and self.log:
-            raise ValueError("practice needs a pre-ranker's lists, and [slates.log] has none: leave it out")
         return self
 
     def files(self) -> dict[str, Path]:
@@ -323,7 +321,7 @@ def main(run: Path, config: Config, seed: int) -> None:
         neighbours.save(work.path)
         users = user_rows(corpus)
         Slates(slates=with_votes(result.slates.slates, neighbours, corpus.row, users)).save(work.path)
-        if config.practice and isinstance(result, Retrieved):
+        if config.practice and isinstance(result, Retrieved):  # a log has no longer lists
             drawn = with_votes(result.practice.slates, neighbours, corpus.row, users)
             (work.path / PRACTICE).mkdir(exist_ok=True)
             Slates(slates=drawn).save(work.path / PRACTICE)

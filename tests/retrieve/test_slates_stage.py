@@ -176,11 +176,9 @@ def test_practice_slates_are_written_with_their_votes(tmp_path: Path) -> None:
     assert read_json(tmp_path / "04_slates" / "record.json")["counts"]["slates_practice"] == len(drawn)
 
 
-def test_practice_needs_a_longer_list_than_a_slate_and_a_pre_ranker(tmp_path: Path) -> None:
+def test_practice_needs_a_longer_list_than_a_slate_and_a_longer_catalogue() -> None:
     with pytest.raises(ValueError, match="practice = 5 must be more than k = 5"):
         Config(k=5, practice=5)
-    with pytest.raises(ValueError, match="leave it out"):
-        Config(k=5, practice=50, log=LogConfig(path=tmp_path / "log.parquet"))
     with pytest.raises(UserError, match="practice = 24, but there are only 24 items"):
         make_slates(shop(), TINY.model_copy(update={"practice": 24}), seed=0)
 

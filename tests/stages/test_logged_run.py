@@ -6,7 +6,7 @@ import pytest
 import shop
 from test_tiny_run import TINY, typed
 
-from gr2.artifacts import Scores, Slates
+from gr2.artifacts import Scores, Slates, practice_slates
 from gr2.evaluate.headline import DEBIASED
 from gr2.record import read_json
 from gr2.types import Split
@@ -50,6 +50,12 @@ def test_the_table_has_the_debiased_protocol(run):
     assert scores.n_slates == len(tests) > 0
     assert scores.table.keys() == {"given_target", "end_to_end", DEBIASED}
     assert "gr2_direct" in scores.table[DEBIASED]
+
+
+def test_a_log_has_no_longer_lists_to_draw_practice_slates_from(run):
+    assert read_json(run / "04_slates" / "record.json")["config"]["practice"] == 8
+    assert practice_slates(run / "04_slates") == ()
+    assert read_json(run / "12_legacy" / "tuning.json").keys() == {"lambdamart", "dcn", "prm"}
 
 
 def test_the_grid_is_tried_by_weighted_metrics(run):

@@ -36,7 +36,7 @@ def tiny(home: Path, path: str) -> RunConfig:
         "corpus": {"items": str(home / "items.jsonl"), "events": str(home / "events.jsonl")},
         "sids": {"codebook_sizes": CODES, "text_model": "tfidf", "text_dims": 8, "engagement_dims": 4},
         "midtrain": {"pretrained": path, "k": 4, "fit": FIT},
-        "slates": {"k": 4, "folds": 2, "sasrec": {"dim": 16, "layers": 1, "epochs": 1}},
+        "slates": {"k": 4, "practice": 8, "folds": 2, "sasrec": {"dim": 16, "layers": 1, "epochs": 1}},
         "traces": {"folds": 2},
         "sft": {"valid_slates": 4, "fit": FIT},
         "rl": {"steps": 1, "prompts": 2, "rollouts": 2, "max_rounds": 1, "thought_tokens": 8, "valid_slates": 4},
