@@ -85,7 +85,10 @@ class Advisor:
     def advise(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with their advice, of mean 0 over a slate, and where the model reads them their features. Slates
         must have their votes."""
-        return self.hear(self._counted(slates))
+        if not slates:
+            return ()
+        sample = self._sample(slates)
+        return self.hear(self._told(with_advice(slates, self.counted(sample)), sample), sample)
 
     def tell(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
         """The slates with the features that the model reads, where it reads any, and no advice: for one that hears
@@ -94,14 +97,14 @@ class Advisor:
             return tuple(slates)
         return self._told(slates, self._sample(slates))
 
-    def hear(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
+    def hear(self, slates: Sequence[Slate], sample: Sample | None = None) -> tuple[Slate, ...]:
         """The slates with what `sequence` and `practised` say, where there are such, beside the advice that they have,
-        of the three alone."""
+        of the three alone. `sample`: theirs, where it has been made already."""
         if self.sequence is None and self.practised is None:
             return tuple(slates)
         return tuple(
             replace(s, advice=tuple((x_KV @ self.heard).tolist()))
-            for s, x_KV in zip(slates, self._voices(slates), strict=True)
+            for s, x_KV in zip(slates, self._voices(slates, sample), strict=True)
         )
 
     def hearing(
@@ -119,23 +122,16 @@ class Advisor:
         heard = fit_weights(x_SKV, real_SK, targets_S, HARDLY, weights_S).tolist()
         return replace(joined, heard=tuple(heard))
 
-    def _voices(self, slates: Sequence[Slate]) -> list[np.ndarray]:
+    def _voices(self, slates: Sequence[Slate], sample: Sample | None = None) -> list[np.ndarray]:
         """(K, V) a slate: the advice that it has and what the others say, less their means."""
         voices = [[np.array(s.advice)[:, None] for s in slates]]
         if self.sequence:
             voices.append(self.sequence.scores([s.newest(self.history) for s in slates]))
         if self.practised:
-            said_SK = self.practised.scores(self._sample(slates), self.knowledge.corpus.row)
+            said_SK = self.practised.scores(sample or self._sample(slates), self.knowledge.corpus.row)
             voices.append([said_K[: len(s.candidates), None] for s, said_K in zip(slates, said_SK, strict=True)])
         heard = [np.concatenate(parts, axis=1) for parts in zip(*voices, strict=True)]
         return [x_KV - x_KV.mean(0) for x_KV in heard]
-
-    def _counted(self, slates: Sequence[Slate]) -> tuple[Slate, ...]:
-        """The slates with the mean of logit with trees and the networks as their advice."""
-        if not slates:
-            return ()
-        sample = self._sample(slates)
-        return self._told(with_advice(slates, self.counted(sample)), sample)
 
     def counted(self, sample: Sample) -> np.ndarray:
         """(S, K) that mean, of mean 0 over a slate; anything where padded; 0 where nothing was learned."""

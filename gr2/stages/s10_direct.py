@@ -244,8 +244,11 @@ def main(run: Path, config: Config, seed: int) -> None:
     key = {**config.model_dump(), "seed": seed}
     with stage_folder(run / NAME, key, {name: run / name for name in READS}) as work:
         advisor = Advisor.load(run / READS[3], corpus, ids.codes)
-        # Training slates must not see their own events counted, as an advisor that was loaded does.
-        knowledge = rounded(Knowledge.of(corpus, seed, load_text_vectors(run / READS[1]), ids.codes))
+        practice = practice_slates(run / READS[2]) if config.advice else ()
+        knowledge = advisor.knowledge
+        if config.features or practice:
+            # Training slates must not see their own events counted, as an advisor that was loaded does.
+            knowledge = rounded(Knowledge.of(corpus, seed, load_text_vectors(run / READS[1]), ids.codes))
         if config.features:
             scale = Scale.of(Sample.of(train, knowledge).without(SCORES))
             advisor = replace(advisor, knowledge=knowledge, scale=scale)
@@ -262,7 +265,6 @@ def main(run: Path, config: Config, seed: int) -> None:
         if config.advice and advised.split(Split.VALID) and train:
             told = checkpoint.renderer.gaps
             sequence = fit_sequences(corpus, pre_ranker_config(run / READS[2]), seed + THIRD, BLIND) if told else None
-            practice = practice_slates(run / READS[2])
             practised = learn_practised(train, practice, knowledge, seed) if practice else None
             if sequence or practised:
                 advisor, advised = hear(advisor, advised, sequence, practised, examined)
