@@ -21,7 +21,7 @@ from gr2.baselines.legacy_scores import LegacyScores
 from gr2.baselines.plain_llm import rank_plainly
 from gr2.baselines.sequence import ANYONE
 from gr2.baselines.simple import COVISITATION, rank_by_advice, rank_by_votes, rank_incoming, rank_popular
-from gr2.baselines.stack import Stack, rank_by_folds, stack
+from gr2.baselines.stack import Stack, learned, rank_by_folds, stack
 from gr2.device import home
 from gr2.evaluate.metrics import per_slate
 from gr2.evaluate.propensity import Examination, mean_metrics, weights_of
@@ -84,7 +84,7 @@ def legacy_rankers(corpus: Corpus, said: LegacyScores, together: Stack) -> dict[
         COVISITATION: by_its_scores(COVISITATION),
         "neighbours": rank_by_votes,
         "advice": rank_by_advice,
-        **{name: by_its_scores(name) for name in said.by_slate if name not in (COVISITATION, ANYONE)},
+        **{name: by_its_scores(name) for name in learned(said) if name != ANYONE},
         "stack": together.rank,
     }
 
