@@ -10,9 +10,9 @@ Three read the counts. A conditional logit with boosted trees upon it (`logit`, 
 features (`dcn`) look at each candidate alone; a small transformer (`prm`) sees the list. Advice is the mean of what
 they say, all being log-probabilities up to a constant: a geometric mean of three opinions.
 
-A fourth, a SASRec that is told when (`sequence`), knows what follows what, and networks that learned from practice
-slates too (`practised`) have seen four times as many. They were trained on the targets of training slates, so they are
-heard on others only, and what they weigh beside the mean of the three the validation slates say.
+SASRecs that are told when (`sequence`) know what follows what, and networks that learned from practice slates too
+(`practised`) have seen four times as many. They were trained on the targets of training slates, so they are heard on
+others only, and what they weigh beside the mean of the three the validation slates say.
 
 Shapes: S slates, K candidates.
 """
@@ -178,7 +178,7 @@ class Advisor:
                 "networks": {name: network.rounds for name, network in self.networks.items()},
                 "positions": self.positions,
                 "history": self.history,
-                SEQUENCE: self.sequence.model.config.model_dump() if self.sequence else None,
+                SEQUENCE: self.sequence.models[0].config.model_dump() if self.sequence else None,
                 PRACTISED: {name: n.rounds for name, n in self.practised.networks.items()} if self.practised else None,
                 "heard": self.heard,
             },
@@ -190,7 +190,8 @@ class Advisor:
         meta = read_json(folder / META)
         with reading(folder / FILE):
             tensors = load_file(folder / FILE)
-        if not isinstance(meta, dict) or SEQUENCE not in meta or "baskets/data" not in tensors:
+        older = not isinstance(meta, dict) or SEQUENCE not in meta or "baskets/data" not in tensors
+        if older or (meta[SEQUENCE] and not under(f"{SEQUENCE}/0", tensors)):
             raise UserError(f"{folder / META}: written by an older gr2; make the stage again")
         with reading(folder / FILE):
             counts = CrossCounts(everyone=Counts.of(tensors), without_fold=(), fold_of={})

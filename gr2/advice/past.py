@@ -23,12 +23,12 @@ AGES = len(BOUNDS) + 2
 UNKNOWN = AGES - 1
 
 
-def principal(vectors_NT: np.ndarray) -> Tensor:
-    """(N, D) float32 text vectors of a catalogue in its principal directions, WIDTH at most, with a standard deviation
-    of one over all of them."""
+def principal(vectors_NT: np.ndarray, width: int = WIDTH) -> Tensor:
+    """(N, D) float32 text vectors of a catalogue in its principal directions, `width` at most, with a standard
+    deviation of one over all of them."""
     centred_NT = vectors_NT - vectors_NT.mean(0)
     _, _, directions_DT = np.linalg.svd(centred_NT, full_matrices=False)
-    texts_ND = centred_NT @ directions_DT[:WIDTH].T
+    texts_ND = centred_NT @ directions_DT[:width].T
     return torch.from_numpy((texts_ND / (texts_ND.std() + 1e-9)).astype(np.float32))
 
 

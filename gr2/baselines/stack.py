@@ -1,7 +1,7 @@
 """All legacy re-rankers as one: a conditional logit over their scores, weighed on the validation slates as GR2 weighs
 its own voices, and without a language model. (ours)
 
-What stands above it knows something that counts, trees, networks and two sequence models together do not.
+What stands above it knows something that counts, trees, networks and models of sequences together do not.
 
 Shapes: S slates, K candidates, V voices.
 """

@@ -192,16 +192,20 @@ def train(
     gaps: Sequence[Rows] | None = None,
     blind: float = 0.0,
     ties: Sequence[Sequence[slice]] | None = None,
+    start_ND: Tensor | None = None,
 ) -> Sasrec:
     """Fit on every event of `sequences`, each predicted from fewer than `max_length` events before it.
 
     `on_epoch(epoch, mean loss in nats an event, model)` is called after each pass. `gaps`: the number of the gap before
     each event, for a model that is told them; `blind`: the share of windows in which it is told none. `ties`: events
-    that are read in another order at each pass (`corpus.ties`).
+    that are read in another order at each pass (`corpus.ties`). `start_ND`: what the item embeddings start as; where it
+    is narrower than they are, the rest is random.
     """
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model = Sasrec(n_items, config, gaps=gaps is not None)
+    if start_ND is not None:
+        model.item.weight.data[:n_items, : start_ND.shape[1]] = start_ND
     known = gaps or [[UNKNOWN] * len(rows) for rows in sequences]
     free = ties or [[] for _ in sequences]
     optimizer = torch.optim.AdamW(

@@ -7,11 +7,10 @@ policy: beta times its distance from what advice and target say of who comes fir
 
 Half of each batch is ranked at once, half where the model's own reasons end: on-policy, so that a thought of its own
 leads it to what the teacher believes, and not only a teacher's thought does. One model then serves both ways. After the
-pass, where the model is told the gaps between events, the advice of held-out slates hears a SASRec that is told them
-too, and where there are practice slates, networks that learned from these; what each voice counts (`lm.rank`) the
-validation slates say. A model that is to be served without advice is
-not shown any from here on, and only learns from it. Where the run has made a compressor, slates hold as long a history
-as it reads, and prompts show short contexts.
+pass, the advice of held-out slates hears a SASRec that is told the gaps between events, and where there are practice
+slates, networks that learned from these; what each voice counts (`lm.rank`) the validation slates say. A model that is
+to be served without advice is not shown any from here on, and only learns from it. Where the run has made a compressor,
+slates hold as long a history as it reads, and prompts show short contexts.
 
 Reads: 01_corpus, 02_sids, 04_slates, 05_traces, 08_rl, 09_compress. Writes: a checkpoint, slates.parquet (with the
 advice that is served; features.safetensors beside it, where the model reads these), the advisor (advisor.safetensors,
@@ -79,7 +78,7 @@ ADVISED = 0.6
 LEAST_TRUST = 0.01
 """Least weight of the model's own words where they are weighed against advice."""
 THIRD = 2_000
-"""Added to the run's seed, so that neither the pre-ranker nor the second SASRec has these random numbers."""
+"""Added to the run's seed, so that neither the pre-ranker nor a rival's SASRec has these random numbers."""
 RECENT = 20
 """Steps that the logged reward is a mean of."""
 
@@ -224,7 +223,7 @@ def weigh(checkpoint: Checkpoint, slates: Sequence[Slate], weights_S: np.ndarray
 def hear(
     advisor: Advisor,
     slates: Slates,
-    sequence: Sequences | None,
+    sequence: Sequences,
     practised: Practised | None,
     examined: Examination | None,
 ) -> tuple[Advisor, Slates]:
@@ -263,11 +262,10 @@ def main(run: Path, config: Config, seed: int) -> None:
             checkpoint = checkpoint.alone()
         direct(checkpoint, advised, config, seed, work, worth)
         if config.advice and advised.split(Split.VALID) and train:
-            told = checkpoint.renderer.gaps
-            sequence = fit_sequences(corpus, pre_ranker_config(run / READS[2]), seed + THIRD, BLIND) if told else None
+            config_of_first = pre_ranker_config(run / READS[2])
+            sequence = fit_sequences(corpus, config_of_first, seed + THIRD, knowledge.vectors, BLIND)
             practised = learn_practised(train, practice, knowledge, seed) if practice else None
-            if sequence or practised:
-                advisor, advised = hear(advisor, advised, sequence, practised, examined)
+            advisor, advised = hear(advisor, advised, sequence, practised, examined)
         if valid := advised.split(Split.VALID):
             checkpoint = weigh(checkpoint, valid, weights_of(valid, examined))
         work.counts |= {name: round(weight, 4) for name, weight in checkpoint.voices.items()}

@@ -17,7 +17,7 @@ from gr2.advice.sample import Sample
 from gr2.artifacts import Corpus, SemanticIds, Slates, load_text_vectors, practice_slates
 from gr2.baselines import dcn, lambdamart, prm
 from gr2.baselines.legacy_scores import LegacyScores
-from gr2.baselines.sequence import ANYONE, SEQUENCE, second_sasrec
+from gr2.baselines.sequence import ANYONE, SEQUENCE, rival_sasrecs
 from gr2.baselines.simple import COVISITATION, covisited
 from gr2.baselines.tuning import PRACTISED, Parts, Tuned, practise, tune
 from gr2.evaluate.propensity import Examination
@@ -57,9 +57,9 @@ def tuned_rankers(
 def asked(
     slates: Sequence[Slate], knowledge: Knowledge, tuned: Mapping[str, Tuned], config: SasrecConfig, seed: int
 ) -> LegacyScores:
-    """What co-visitation, a second SASRec (with what it says of anyone) and the tuned ones say of the slates."""
+    """What co-visitation, SASRecs of their own (with what they say of anyone) and the tuned ones say of the slates."""
     sample = Sample.of(slates, knowledge)
-    sequence = second_sasrec(knowledge.corpus, config, seed).scores(slates)
+    sequence = rival_sasrecs(knowledge.corpus, config, seed, knowledge.vectors).scores(slates)
     said: dict[str, Sequence[np.ndarray]] = {
         COVISITATION: covisited(slates, knowledge),
         SEQUENCE: [scores_K2[:, 0] for scores_K2 in sequence],

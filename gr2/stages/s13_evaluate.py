@@ -72,7 +72,7 @@ class Config(BaseModel):
 
 
 def legacy_rankers(corpus: Corpus, said: LegacyScores, together: Stack) -> dict[str, Ranker]:
-    """Incoming order, three rankers that learn nothing, the advice alone, a second SASRec, the tuned ones, and all in
+    """Incoming order, three rankers that learn nothing, the advice alone, a rival's SASRecs, the tuned ones, and all in
     one."""
 
     def by_its_scores(name: str) -> Ranker:

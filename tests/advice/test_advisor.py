@@ -18,7 +18,7 @@ from gr2.advice.sequence import Sequences, fit_sequences
 from gr2.errors import UserError
 from gr2.lm.checkpoint import Checkpoint
 from gr2.lm.rank import rank_in_one_pass
-from gr2.record import write_json
+from gr2.record import read_json, write_json
 from gr2.retrieve.neighbours import remember, with_votes
 from gr2.retrieve.sasrec import SasrecConfig
 from gr2.types import DAY, Split
@@ -149,7 +149,7 @@ SHAPE = SasrecConfig(dim=8, layers=1, heads=1, max_length=8, epochs=1)
 def test_a_sasrec_that_knows_is_followed_and_one_that_does_not_is_not(monkeypatch):
     one = of_thirty_users()
     slates = one.advise(asked(40, Split.VALID))
-    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0, vectors_NT=None)
     guess = np.random.default_rng(0)
     knows = {s.slate_id: np.array(s.gains, float) for s in slates}
     says = {s.slate_id: guess.normal(size=len(s.candidates)) for s in slates}
@@ -171,7 +171,7 @@ def test_what_is_heard_is_the_weighted_sum_of_counts_and_sasrec():
     one, test = of_thirty_users(), list(asked(5, Split.TEST))
     test[0] = replace(test[0], candidates=test[0].candidates[:3], scores=(0.0,) * 3, gains=(1, 0, 0), votes=(0.0,) * 3)
     test[1] = replace(test[1], history_times=tuple(range(len(test[1].history))), time=test[1].time + 400 * DAY)
-    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0, vectors_NT=None)
     both = replace(one, sequence=sequence, heard=(0.5, 2.0, -1.0))
     for before, after, scores_K2 in zip(one.advise(test), both.advise(test), sequence.scores(test), strict=True):
         behind, anyone = (scores_K2 - scores_K2.mean(0)).T
@@ -181,7 +181,7 @@ def test_what_is_heard_is_the_weighted_sum_of_counts_and_sasrec():
 
 def test_the_sasrec_is_saved_with_the_advice(tmp_path):
     test = asked(5, Split.TEST)
-    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0, vectors_NT=None)
     made = replace(of_thirty_users(), sequence=sequence, heard=(0.5, 2.0, -1.0))
     made.save(tmp_path)
     again = Advisor.load(tmp_path, replace(CORPUS, timelines=()), shop.semantic_ids().codes)
@@ -242,7 +242,7 @@ def test_practised_networks_want_five_people_and_texts():
 def test_what_is_practised_is_heard_beside_the_three_and_saved_with_them(tmp_path):
     test = asked(5, Split.TEST)
     one = replace(of_thirty_users(), knowledge=told_texts())
-    sequence = fit_sequences(CORPUS, SHAPE, seed=0)
+    sequence = fit_sequences(CORPUS, SHAPE, seed=0, vectors_NT=None)
     made = replace(one, sequence=sequence, practised=practised(), heard=(0.5, 2.0, -1.0, 3.0))
     said_SK = practised().scores(Sample.of(test, told_texts()), CORPUS.row)
     for before, after, scores_K2, said_K in zip(
@@ -274,6 +274,11 @@ def test_what_an_older_gr2_wrote_is_refused(tmp_path):
     file = tmp_path / "advisor.safetensors"
     tensors = load_file(file)
     save_file({name: t for name, t in tensors.items() if not name.startswith("baskets/")}, file)
+    with pytest.raises(UserError, match="older gr2"):
+        Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
+    about = read_json(tmp_path / "advisor.json")
+    write_json(tmp_path / "advisor.json", about | {"sequence": SHAPE.model_dump()})
+    save_file(tensors | {"sequence/item.weight": np.zeros((1, 1), np.float32)}, file)  # when there was one alone
     with pytest.raises(UserError, match="older gr2"):
         Advisor.load(tmp_path, CORPUS, shop.semantic_ids().codes)
     save_file(tensors, file)

@@ -1,4 +1,4 @@
-"""A second SASRec and the stack of all legacy rankers: scores are the models', and the logit hears who knows."""
+"""SASRecs of rivals and the stack of all legacy rankers: scores are the models', and the logit hears who knows."""
 
 from dataclasses import replace
 
@@ -7,24 +7,27 @@ import pytest
 from ranked import shop, slates
 
 from gr2.advice.conditional_logit import padded
+from gr2.advice.past import principal
 from gr2.advice.sequence import Sequences
 from gr2.baselines.legacy_scores import LegacyScores
-from gr2.baselines.sequence import second_sasrec
+from gr2.baselines.sequence import rival_sasrecs
 from gr2.baselines.stack import FOLDS, learned, rank_by_folds, stack, voices
+from gr2.corpus.ties import training_ties
 from gr2.evaluate.metrics import per_slate
 from gr2.prompt.gaps import UNKNOWN, gap_numbers
 from gr2.retrieve import sasrec
-from gr2.retrieve.sasrec import SasrecConfig
+from gr2.retrieve.sasrec import INIT, SasrecConfig
 from gr2.types import DAY, Split
 
 CORPUS = shop(users=20)
 VALID, TEST = slates(CORPUS, Split.VALID), slates(CORPUS, Split.TEST)
 CONFIG = SasrecConfig(dim=8, heads=1, layers=1, max_length=10, epochs=1)
+VECTORS = np.random.default_rng(0).normal(size=(len(CORPUS.items), 5))
 
 
 @pytest.fixture(scope="module")
 def second() -> Sequences:
-    return second_sasrec(CORPUS, CONFIG, seed=3)
+    return rival_sasrecs(CORPUS, CONFIG, seed=3, vectors_NT=VECTORS)
 
 
 def heard(slates_of_it, **knows: bool) -> LegacyScores:
@@ -39,10 +42,14 @@ def heard(slates_of_it, **knows: bool) -> LegacyScores:
 def test_the_second_model_is_trained_on_training_events_and_their_gaps_from_numbers_of_its_own(second):
     rows = [[CORPUS.row[i] for i in sequence] for sequence in CORPUS.train_sequences()]
     gaps = [gap_numbers(t.times[: len(known)]) for t, known in zip(CORPUS.timelines, rows, strict=True)]
-    again = sasrec.train(rows, len(CORPUS.items), CONFIG, 1003, gaps=gaps)
-    assert "gap.weight" in again.state_dict()
-    for name, weight in second.model.state_dict().items():
-        assert weight.equal(again.state_dict()[name])
+    ties, start_ND = training_ties(CORPUS.timelines), 2 * INIT * principal(VECTORS, CONFIG.dim)
+    shape = CONFIG.model_copy(update={"epochs": 20, "dropout": 0.2})
+    assert len(second.models) == 2
+    for seed, model in zip((1_003, 11_003), second.models, strict=True):
+        again = sasrec.train(rows, len(CORPUS.items), shape, seed, gaps=gaps, ties=ties, start_ND=start_ND)
+        assert "gap.weight" in again.state_dict()
+        for name, weight in model.state_dict().items():
+            assert weight.equal(again.state_dict()[name])
 
 
 def test_candidates_have_the_models_scores_behind_the_history_and_behind_none(second):
@@ -51,8 +58,8 @@ def test_candidates_have_the_models_scores_behind_the_history_and_behind_none(se
     for slate, scores_K2 in zip([*late, *TEST], found, strict=True):
         rows, times = [CORPUS.row[i] for i in slate.history], [*slate.history_times, slate.time]
         gaps = gap_numbers(times) if slate.history_times else [UNKNOWN] * len([*rows, "now"])
-        behind = sasrec.scores(second.model, [rows], [gaps])[0]
-        of_anyone = sasrec.scores(second.model, [[]])[0]
+        behind = sum(sasrec.scores(model, [rows], [gaps])[0] for model in second.models) / 2
+        of_anyone = sum(sasrec.scores(model, [[]])[0] for model in second.models) / 2
         shown = [CORPUS.row[c] for c in slate.candidates]
         np.testing.assert_allclose(scores_K2, np.stack([behind[shown], of_anyone[shown]], 1), atol=1e-5)
     assert not np.allclose(found[5], found[5 + len(TEST)], atol=1e-3)

@@ -75,6 +75,27 @@ def test_what_is_read_in_another_order_at_each_pass_is_learned_both_ways() -> No
     assert sasrec.scores(free, [[a, b] for a, b in pairs] + [[b, a] for a, b in pairs]).argmax(1).tolist() == [0] * 10
 
 
+def test_embeddings_start_as_they_are_told_and_at_random_beyond() -> None:
+    start_ND = torch.arange(float(N * 3)).view(N, 3)
+    still = SMALL.model_copy(update={"epochs": 1, "learning_rate": 1e-12})
+    items = sasrec.train(cyclic_shop(), N, still, seed=0, start_ND=start_ND).item.weight.detach()
+    torch.testing.assert_close(items[:N, :3], start_ND)
+    assert items[:N, 3:].std().item() == pytest.approx(sasrec.INIT, rel=0.2)  # 156 draws: deviation 6 %
+    assert items[N, :3].abs().max() < 1  # where a context starts there is no text
+
+
+def test_an_item_that_nobody_took_is_known_by_its_text() -> None:
+    """Two more items than the circle has, with the texts of 3 and of 7."""
+    texts = torch.eye(N)
+    start_ND = 2 * torch.cat([texts, texts[[3, 7]]])
+    rows = [[item % N for item in events] for events in cyclic_shop()]
+    slowly = SMALL.model_copy(update={"learning_rate": 5e-3, "epochs": 40})
+    taught = sasrec.train(rows, N + 2, slowly, seed=0, start_ND=start_ND)
+    like_3, like_7 = sasrec.scores(taught, [[1, 2], [5, 6]])[:, N:].T
+    assert like_3[0] - like_7[0] > 1
+    assert like_7[1] - like_3[1] > 1
+
+
 def test_blind_windows_are_told_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
     batches = sasrec._batches

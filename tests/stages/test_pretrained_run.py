@@ -91,7 +91,7 @@ def test_the_plain_llm_is_a_row_of_the_table_on_the_same_slates(run):
 
 def test_a_model_that_is_told_the_gaps_has_advice_of_a_sasrec_that_is_told_them(run):
     about = read_json(run / "11_bundle" / "advisor.json")
-    assert (about["sequence"]["dim"], about["sequence"]["epochs"]) == (16, 1)
+    assert (about["sequence"]["dim"], about["sequence"]["epochs"]) == (16, 20)
     bundle, slates = Bundle.load(run / "11_bundle"), Slates.load(run / "10_direct")
     test = slates.split(Split.TEST)
     served = bundle.advised([replace(s, advice=()) for s in test])

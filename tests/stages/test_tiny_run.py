@@ -285,15 +285,16 @@ def test_rl_goes_on_from_what_was_distilled(tiny):
     assert sum(float((rl[k] - opd[k]).norm()) for k in rl) < 0.5 * sum(float((rl[k] - sft[k]).norm()) for k in rl)
 
 
-def test_a_model_without_gaps_hears_no_sasrec(tiny):
-    assert read_json(tiny.folder / "11_bundle" / "advisor.json")["sequence"] is None
+def test_who_is_told_no_gaps_hears_sasrecs_that_are_trained_for_candidates(tiny):
+    about = read_json(tiny.folder / "11_bundle" / "advisor.json")["sequence"]
+    assert (about["dim"], about["epochs"], about["dropout"]) == (16, 20, 0.2)  # its shape, not its training
 
 
 def test_what_is_served_hears_who_learned_from_practice_slates(tiny):
     folder = tiny.folder
     advisor = read_json(folder / "11_bundle" / "advisor.json")
     assert set(advisor["practised"]) == {"prm-0", "prm-1", "din-0", "din-1"}
-    assert len(advisor["heard"]) == 2
+    assert len(advisor["heard"]) == 4
     before, after = (Slates.load(folder / name).slates for name in ("05_traces", "10_direct"))
     heard = [a.advice != b.advice for a, b in zip(before, after, strict=True) if a.split is not Split.TRAIN]
     assert heard
