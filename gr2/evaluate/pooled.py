@@ -8,7 +8,7 @@ Shapes: S seeds, n slates or events of a seed, C columns (a ranker's metric each
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,15 +19,20 @@ from scipy.linalg import block_diag
 
 from gr2.artifacts import Rankings, Scores, Slates
 from gr2.errors import UserError
+from gr2.evaluate.headline import GR2
 from gr2.evaluate.metrics import MEASURES, per_slate
 from gr2.evaluate.significance import bootstrap_means
-from gr2.evaluate.table import Values
+from gr2.evaluate.table import INCOMING, Values
 from gr2.record import RECORD, is_complete, read_json
 from gr2.run import differences
 from gr2.types import Split
 
-BEST_LEGACY = "best legacy"
-"""Stands among the rankers for the one that each seed's own validation slates chose."""
+BEST_LEGACY, BEST_SINGLE = "best legacy", "best single legacy"
+"""Stand among the rankers for those that each seed's own validation slates chose: of all, and of the single ones."""
+NOT_SINGLE = ("stack", "advice")
+"""All of them in one, and GR2's own part."""
+NOT_LEGACY = (GR2, INCOMING, "midtrained", "plain_llm")
+"""How the names of all other rankers begin."""
 Column = tuple[str, str]
 """(ranker, metric)."""
 
@@ -47,6 +52,8 @@ class Finished:
     """The user of every test event without a slate."""
     records: dict[str, Any]
     """Stage folder ("05_traces") -> its record.json."""
+    best_single: str
+    """The single legacy re-ranker that the validation slates chose."""
 
     @property
     def seed(self) -> int:
@@ -63,15 +70,24 @@ class Finished:
         rankings = {name: Rankings.load(evaluation / name) for name in scores.table["given_target"]}
         values = {name: per_slate(slates, r.rankings) for name, r in rankings.items()}
         users = [s.user_id for s in slates]
+        single = best_single(read_json(evaluation / "valid.json"))
         return cls(
             folder=folder,
             scores=scores,
             rankings=rankings,
-            values=values | {BEST_LEGACY: values[scores.best_legacy]},
+            values=values | {BEST_LEGACY: values[scores.best_legacy], BEST_SINGLE: values[single]},
             users=users,
             missed=list((Counter(read_json(folder / "04_slates" / "events.json")["test"]) - Counter(users)).elements()),
             records={path.parent.name: read_json(path) for path in sorted(folder.glob(f"[0-9][0-9]_*/{RECORD}"))},
+            best_single=single,
         )
+
+
+def best_single(on_valid: Mapping[str, Mapping[str, float]]) -> str:
+    """The legacy re-ranker with the highest R@1 + N@3, as 13_evaluate chooses among all, of those that are neither a
+    stack of the others nor a part of GR2. `on_valid`: ranker -> metric -> mean, its valid.json."""
+    single = [name for name in on_valid if not name.startswith(NOT_LEGACY) and name not in NOT_SINGLE]
+    return max(single, key=lambda name: on_valid[name]["R@1"] + on_valid[name]["N@3"])
 
 
 def load_runs(folders: Sequence[Path]) -> list[Finished]:

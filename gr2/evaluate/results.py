@@ -16,9 +16,18 @@ from scipy.stats import binomtest
 
 from gr2.baselines.tuning import PRACTISED
 from gr2.errors import in_one_line
-from gr2.evaluate.headline import GR2, PUBLISHED, gr2_modes
+from gr2.evaluate.headline import PUBLISHED, gr2_modes
 from gr2.evaluate.metrics import MEASURES
-from gr2.evaluate.pooled import BEST_LEGACY, Finished, Pooled, load_runs, pool
+from gr2.evaluate.pooled import (
+    BEST_LEGACY,
+    BEST_SINGLE,
+    NOT_LEGACY,
+    NOT_SINGLE,
+    Finished,
+    Pooled,
+    load_runs,
+    pool,
+)
 from gr2.evaluate.results_page import MARGINS, page
 from gr2.evaluate.significance import holm, interval, paired_p
 from gr2.evaluate.table import INCOMING
@@ -63,10 +72,6 @@ class Result:
 
 STRONGEST, SINGLE = "strongest legacy", "strongest single legacy"
 PLAIN = "strongest single legacy without practice slates"
-NOT_SINGLE = ("stack", "advice")
-"""All of them in one, and GR2's own part."""
-NOT_LEGACY = (GR2, INCOMING, "midtrained", "plain_llm")
-"""How the names of all other rankers begin."""
 
 
 def results(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
@@ -82,7 +87,7 @@ def results(table: str, runs: Sequence[Finished]) -> Iterator[Result]:
 def scores(table: str, pooled: Pooled) -> Iterator[Result]:
     """Every ranker's metrics. The papers' own values are of other data and are not set beside them."""
     for (ranker, metric), mean in pooled.mean.items():
-        if ranker != BEST_LEGACY:
+        if ranker not in (BEST_LEGACY, BEST_SINGLE):
             low, high = interval(pooled.draws[ranker, metric])
             yield Result(
                 table=table,
@@ -97,9 +102,10 @@ def scores(table: str, pooled: Pooled) -> Iterator[Result]:
 
 
 def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Result]:
-    """GR2's modes against the incoming order, the best legacy re-ranker as each seed's validation chose it, the one
-    that is strongest on these very slates, and the strongest that is neither a stack of the others nor a part of GR2,
-    where there are practice slates also of those that had none: relative change, pooled p, each seed's change and p.
+    """GR2's modes against the incoming order, the best legacy re-ranker as each seed's validation chose it, the best
+    single one so chosen, which is neither a stack of the others nor a part of GR2, and those that are strongest on
+    these very slates: of all, of the single ones, and where there are practice slates of those that had none. Relative
+    change, pooled p, each seed's change and, where its own table has it, p.
 
     Holm's correction is for all modes and metrics against one of these, as over a run's own table. `match` is
     whether our change is at least the published one.
@@ -109,9 +115,11 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
     strongest = {STRONGEST: _strongest(pooled), SINGLE: _strongest(pooled, NOT_SINGLE)}
     if practised:
         strongest[PLAIN] = _strongest(pooled, (*NOT_SINGLE, *practised))
-    rows = {INCOMING: INCOMING, BEST_LEGACY: _best_legacy(runs)} | {
-        kind: f"{kind} on these slates ({', '.join(sorted(set(of.values())))})" for kind, of in strongest.items()
-    }
+    rows = {
+        INCOMING: INCOMING,
+        BEST_LEGACY: _chosen(BEST_LEGACY, [run.scores.best_legacy for run in runs]),
+        BEST_SINGLE: _chosen(BEST_SINGLE, [run.best_single for run in runs]),
+    } | {kind: f"{kind} on these slates ({', '.join(sorted(set(of.values())))})" for kind, of in strongest.items()}
     for kind, words in rows.items():
         published = PUBLISHED if kind == INCOMING else {}
         family = [
@@ -140,7 +148,7 @@ def margins(table: str, pooled: Pooled, runs: Sequence[Finished]) -> Iterator[Re
                     "p": p,
                     "p_holm": p_holm,
                     "change_by_seed": _change_by_seed(runs, mode, base, metric),
-                    **({} if kind in strongest else {"p_by_seed": _p_by_seed(runs, mode, base, metric)}),
+                    **({"p_by_seed": _p_by_seed(runs, mode, base, metric)} if kind in (INCOMING, BEST_LEGACY) else {}),
                 },
             )
 
@@ -157,7 +165,11 @@ def _p(pooled: Pooled, mode: str, base: str, metric: str) -> float:
 
 def _strongest(pooled: Pooled, left_out: Sequence[str] = ()) -> dict[str, str]:
     """Metric -> the ranker without a language model with the highest mean: chosen by these slates, against GR2."""
-    legacy = {ranker for ranker, _ in pooled.mean if not ranker.startswith(NOT_LEGACY)} - {BEST_LEGACY, *left_out}
+    legacy = {ranker for ranker, _ in pooled.mean if not ranker.startswith(NOT_LEGACY)} - {
+        BEST_LEGACY,
+        BEST_SINGLE,
+        *left_out,
+    }
     return {metric: max(sorted(legacy), key=lambda r: pooled.mean[r, metric]) for metric in MEASURES}
 
 
@@ -173,9 +185,9 @@ def _p_by_seed(runs: Sequence[Finished], mode: str, base: str, metric: str) -> d
     return {seed: v.p_incoming if base == INCOMING else v.p_best_legacy for seed, v in values.items()}
 
 
-def _best_legacy(runs: Sequence[Finished]) -> str:
+def _chosen(kind: str, by_seed: Sequence[str]) -> str:
     """`best legacy (lambdamart)`; seeds may differ."""
-    return f"{BEST_LEGACY} ({', '.join(sorted({run.scores.best_legacy for run in runs}))})"
+    return f"{kind} ({', '.join(sorted(set(by_seed)))})"
 
 
 def validity(table: str, runs: Sequence[Finished]) -> Iterator[Result]:

@@ -25,9 +25,10 @@ commits, so a run made today gives numbers within the intervals, not equal ones.
   seeds share their users. The **p of each seed** is that of its own evaluation: McNemar for R@1, the bootstrap for
   all others.
 - **margins** are changes relative to the incoming order; to the best legacy re-ranker, which each seed chooses on its
-  own validation slates; to the one that is strongest on these test slates themselves, a choice that can only be
-  against GR2; and to the strongest *single* one, leaving out the stack of all of them and the advice, which is GR2's
-  own part; where there are practice slates ([04-slates](04-slates.md)), also to the strongest single one without these.
+  own validation slates; to the best *single* one so chosen, leaving out the stack of all of them and the advice, which
+  is GR2's own part (tables made before 2026-11-24 do not have it); to the one that is strongest on these test slates
+  themselves, a choice that can only be against GR2; to the strongest single one; and where there are practice slates
+  ([04-slates](04-slates.md)), to the strongest single one without these.
   The p is of these runs: the bootstrap draws people, not seeds. Holm's correction is over all modes and metrics
   against one of these. *Published* is the margin of P2 over its production order, on advertising logs that
   nobody else has: "yes" says only that ours is at least as large.

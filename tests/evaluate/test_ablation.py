@@ -122,9 +122,11 @@ def test_a_mode_that_only_one_of_them_has_is_left_out(home, tmp_path):
         rows, _ = compare([home / full], {"x": [home / without]}, "ablation")
         assert {row.more["mode"] for row in rows} == {"gr2_direct"}
     for table in summary["table"].values():
-        del table["lambdamart"]
-    summary["best_legacy"] = "incoming"
+        table["prm"] = table.pop("lambdamart")
+    summary["best_legacy"] = "prm"
     write_json(less / "13_evaluate" / "summary.json", summary)
+    write_json(less / "13_evaluate" / "valid.json", {"prm": {"R@1": 0.5, "N@3": 0.5}})
+    (less / "13_evaluate" / "lambdamart").rename(less / "13_evaluate" / "prm")
     with pytest.raises(UserError, match="other rankers"):
         compare([home / "full-0"], {"x": [less]}, "ablation")
 

@@ -21,8 +21,8 @@ from gr2.artifacts import MetricValue, Rankings, Scores, Slates
 from gr2.baselines.simple import rank_incoming
 from gr2.errors import UserError
 from gr2.evaluate.metrics import MEASURES
-from gr2.evaluate.pooled import BEST_LEGACY, Pooled
-from gr2.evaluate.results import NOT_SINGLE, _strongest, write_results
+from gr2.evaluate.pooled import BEST_LEGACY, BEST_SINGLE, NOT_SINGLE, Pooled, best_single
+from gr2.evaluate.results import _strongest, write_results
 from gr2.evaluate.significance import holm
 from gr2.evaluate.table import evaluate
 from gr2.record import write_json
@@ -67,6 +67,10 @@ def make_run(folder, seed, *, seconds, k=3, practised=False):
     statuses = ({"valid": 3, "partial": 1}, {"valid": 4})[seed]
     free = {"n": 4, "valid_share": statuses["valid"] / 4, "statuses": statuses}
     write_json(folder / "13_evaluate" / "free_answers.json", {"sft_thinking": free})
+    on_valid = {"incoming": 0.9, "stack": 0.8, "gr2_direct": 0.7, "lambdamart": 0.5}
+    on_valid["lambdamart_practised"] = (0.4, 0.6)[seed]
+    known = {name: {"R@1": value, "N@3": 0.1} for name, value in on_valid.items() if name in {*rankings, "stack"}}
+    write_json(folder / "13_evaluate" / "valid.json", known)
     return folder
 
 
@@ -171,8 +175,27 @@ def test_where_there_are_practice_slates_who_had_none_is_a_reference_too(rows, t
     assert without["ours"] == pytest.approx(7 / 5 - 1)
 
 
+def test_the_best_single_legacy_is_the_one_that_each_seeds_validation_chose(rows, tmp_path):
+    """Seed 0 prefers lambdamart, which echoes, seed 1 the practised one, which ranks as gr2_direct does."""
+    alone = of(rows, "nano-margins", "gr2_direct against best single legacy (lambdamart)", "R@1")
+    assert alone["ours"] == pytest.approx(7 / 5 - 1)
+    runs = [make_run(tmp_path / str(seed), seed, seconds=1.0, practised=True) for seed in (0, 1)]
+    write_results(tmp_path, "nano", runs, "pool them")
+    made, both = json.loads((tmp_path / "results.json").read_text()), "lambdamart, lambdamart_practised"
+    margin = of(made, "nano-margins", f"gr2_direct against best single legacy ({both})", "R@1")
+    assert margin["ours"] == pytest.approx((1 / 2 + 2 / 3) / (1 / 2 + 2 / 3) - 1)
+    assert margin["change_by_seed"] == pytest.approx({"0": 0, "1": 0})
+    assert "p_by_seed" not in margin
+
+
+def test_validation_chooses_a_single_one_by_both_metrics():
+    not_single = {name: {"R@1": 0.9, "N@3": 0.9} for name in ("incoming", "stack", "advice", "gr2_direct", "plain_llm")}
+    assert best_single(not_single | {"prm": {"R@1": 0.5, "N@3": 0.2}, "dcn": {"R@1": 0.4, "N@3": 0.4}}) == "dcn"
+
+
 def test_neither_words_nor_the_incoming_order_are_the_strongest_legacy():
-    means = {"incoming": 0.9, "gr2_direct": 0.9, "midtrained_likelihood": 0.9, "plain_llm": 0.9, BEST_LEGACY: 0.9}
+    names = ("incoming", "gr2_direct", "midtrained_likelihood", "plain_llm", BEST_LEGACY, BEST_SINGLE)
+    means = dict.fromkeys(names, 0.9)
     legacy = {"prm": 0.5, "stack": 0.6, "advice": 0.55, "teacher": 0.4}
     mean = {(ranker, metric): value for ranker, value in (means | legacy).items() for metric in MEASURES}
     mean["prm", "N@3"] = 0.7
